@@ -1,0 +1,20 @@
+// Package buffer keeps byte records on disk, in order, until they are acknowledged.
+//
+// It knows nothing of what the records mean. A [Log] is a directory of segments that belongs to one process at a time.
+//
+// # Promises
+//
+//   - What Append returned for and a later commit covered is there after a power cut at any byte. Commits happen every
+//     [Options.Sync] while [Log.Run] runs, and at once in Commit and Close.
+//   - Append never waits for the disk.
+//   - A record whose frame is torn or damaged is never delivered: it is skipped and reported as a [Lost] entry, and no
+//     record behind it is lost.
+//   - A [Reader] hands out committed records only, in order, each once; they stay on disk until Ack covers them.
+//   - The directory never grows beyond [Options.MaxBytes]; what had to be given up is reported as a [Lost] entry.
+//   - Open never fails because of what the files contain.
+//
+// # Limits
+//
+// The last moments before a power cut, at most Options.Sync and one flush, are not promised. Acknowledgements ride in the
+// next frame, so that after a power cut some records may be handed out that were acknowledged before it.
+package buffer

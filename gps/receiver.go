@@ -1,0 +1,80 @@
+package gps
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// Options says where a Receiver listens and to whom it reports. Only Source is needed.
+type Options struct {
+	// Source is a device path, tcp://host:port (we connect), udp://[host]:port (we listen), file:path (a recording, at its
+	// own pace, its dates moved to now), or auto (the one serial port that speaks NMEA).
+	Source string
+	// Baud is the line speed of a serial port; 0 probes.
+	Baud int
+	// Init holds lines to write to the receiver after each opening, as written but for the line end. Nothing else is ever written.
+	Init []string
+	// Now is the monotonic clock that stamps fixes; default: time since New.
+	Now func() time.Duration
+	// Claim, if set, is asked before a serial device is opened, so that two users of one process keep off each other's ports.
+	// release is called when the port is closed. An error is the reason why the port is not to be touched.
+	Claim func(device string) (release func(), err error)
+	// Candidates lists the serial ports that auto looks at; default: the ports of the system.
+	Candidates func() ([]string, error)
+	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
+	Logger *slog.Logger
+}
+
+// State is what the receiver is doing.
+type State string
+
+// The states. Absent to Silent: nothing usable arrives. NoFix and Fixed: epochs arrive.
+const (
+	StateClosed  State = "closed"  // not running
+	StateAbsent  State = "absent"  // the source cannot be opened: not there, in use, refused
+	StateProbing State = "probing" // open, looking for the line speed or the port
+	StateSilent  State = "silent"  // open, but no valid sentence for a while
+	StateNoFix   State = "no_fix"  // epochs arrive, without a position
+	StateFix     State = "fix"     // epochs arrive with a position
+	StateEnded   State = "ended"   // a file has been played to its end
+)
+
+// A StateChange is one step of the receiver's life.
+type StateChange struct {
+	From, To State
+	Reason   string // for a person: what happened, where, what to do
+}
+
+// Handler gets what a Receiver finds. Its functions are called from Run's goroutine, one at a time, and must not block;
+// nil functions are skipped.
+type Handler struct {
+	Fix   func(Fix)
+	State func(StateChange)
+}
+
+// Status is a snapshot of a Receiver for people and metrics.
+type Status struct {
+	State   State
+	Since   time.Duration // on the clock of Options.Now
+	Reason  string
+	Source  string // as configured
+	Port    string // as opened; empty while closed
+	Baud    int    // 0 where it means nothing
+	LastFix Fix    // the last epoch, with or without position; its Mono is 0 before the first
+
+	Epochs      uint64 // epochs reported
+	Fixes       uint64 // of these with a position
+	Sentences   uint64 // with a good checksum
+	BadChecksum uint64 // lines with a wrong or missing checksum
+	BadSentence uint64 // good checksum, but a value out of range or malformed
+	NoiseBytes  uint64 // bytes outside of sentences
+	Opens       uint64 // successful openings of the source
+}
+
+// The methods of Receiver are implemented beside this file; this is their contract:
+//
+//	func New(Options) (*Receiver, error)           // checks Source without opening it
+//	func (*Receiver) Run(context.Context, Handler) error // until ctx is done, then nil
+//	func (*Receiver) Status() Status               // from any goroutine
+var _ = context.Background
