@@ -1,0 +1,192 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Line is the snapshot as one line of key=value, for the status log.
+func (s *Snapshot) Line() string {
+	var b line
+	b.add("state", s.State)
+	for _, p := range s.Problems {
+		b.add("problem", p.Stage+": "+p.Text)
+	}
+	b.add("time_src", s.TimeSrc)
+	b.add("car", s.Car.State)
+	b.add("vin", s.Car.VIN)
+	b.float("car_kmh", s.Car.Speed, 0)
+	if s.Car.State == "live" {
+		b.add("car_hz", strconv.FormatFloat(s.Car.SpeedHz, 'f', 1, 64))
+	}
+	b.float("volt", s.Car.Voltage, 1)
+	b.add("gps", s.GPS.State)
+	b.add("fix", s.GPS.Fix)
+	if s.GPS.Sats != nil {
+		b.add("sats", strconv.Itoa(*s.GPS.Sats))
+	}
+	b.float("gps_kmh", s.GPS.Speed, 1)
+	b.uint("made", s.Record.Made)
+	b.uint("buffered", s.Buffer.Records)
+	b.add("buffer_bytes", strconv.FormatInt(s.Buffer.Bytes, 10))
+	if s.Buffer.State != OK {
+		b.add("buffer", s.Buffer.State)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(s.Buffer.Lost)) {
+		b.uint("lost_"+reason, s.Buffer.Lost[reason])
+	}
+	b.add("uplink", s.Uplink.State)
+	b.uint("delivered", s.Uplink.Delivered)
+	b.uint("failed_calls", s.Uplink.Failed)
+	b.add("bytes_up", strconv.FormatInt(s.Uplink.BytesUp, 10))
+	b.float("last_success_s", s.Uplink.LastAge, 0)
+	b.add("up", strconv.FormatFloat(s.Uptime, 'f', 0, 64))
+	return b.String()
+}
+
+// Render writes the snapshot as one screen, the verdict first.
+func (s *Snapshot) Render(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-8s obdagent %s, device %s, up %s\n", strings.ToUpper(s.State), s.Version, s.DeviceID, span(s.Uptime))
+	for _, p := range s.Problems {
+		fmt.Fprintf(&b, "  ! %-7s%s\n", p.Stage, p.Text)
+		if p.Action != "" {
+			fmt.Fprintf(&b, "           -> %s\n", p.Action)
+		}
+	}
+	row := func(name string, state string, details ...string) {
+		details = slices.DeleteFunc(details, func(d string) bool { return d == "" })
+		fmt.Fprintf(&b, "%-8s %-8s %s\n", name, state, strings.Join(details, ", "))
+	}
+	row("car", s.Car.State, kmh(s.Car.Speed), text("VIN %s", s.Car.VIN), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), s.Car.Reason)
+	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), at(s.GPS.Port, s.GPS.Baud), s.GPS.Reason)
+	row("clock", s.TimeSrc, s.Time.Format(time.RFC3339))
+	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s refused", count(s.Record.Refused)))
+	row("buffer", s.Buffer.State, fmt.Sprintf("%d records waiting", s.Buffer.Records),
+		fmt.Sprintf("%s of %s", size(s.Buffer.Bytes), size(s.Buffer.MaxBytes)), lost(s.Buffer.Lost))
+	last := ""
+	if s.Uplink.LastAge != nil {
+		last = "last success " + span(*s.Uplink.LastAge) + " ago"
+	}
+	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(s.Uplink.BytesUp)+" up",
+		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), s.Uplink.Target, s.Uplink.Reason)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// line builds key=value pairs; an empty value leaves the key out.
+type line struct{ strings.Builder }
+
+func (b *line) add(key, value string) {
+	if value == "" {
+		return
+	}
+	if b.Len() > 0 {
+		b.WriteByte(' ')
+	}
+	b.WriteString(key)
+	b.WriteByte('=')
+	b.WriteString(Quote(value))
+}
+
+func (b *line) uint(key string, v uint64) { b.add(key, strconv.FormatUint(v, 10)) }
+
+func (b *line) float(key string, v *float64, decimals int) {
+	if v != nil {
+		b.add(key, strconv.FormatFloat(*v, 'f', decimals, 64))
+	}
+}
+
+// Quote writes a value so that a line stays one line and splits at its spaces: plain where it can be, else in double quotes.
+func Quote(value string) string {
+	for _, r := range value {
+		if r <= ' ' || r == '"' || r == '=' || r == 0x7f || !strconv.IsPrint(r) {
+			return strconv.Quote(value)
+		}
+	}
+	return value
+}
+
+func text(format, s string) string {
+	if s == "" {
+		return ""
+	}
+	return fmt.Sprintf(format, s)
+}
+
+func count(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func kmh(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return strconv.FormatFloat(*v, 'f', 1, 64) + " km/h"
+}
+
+func volt(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return strconv.FormatFloat(*v, 'f', 1, 64) + " V"
+}
+
+func rate(c Car) string {
+	if c.State != "live" {
+		return ""
+	}
+	return strconv.FormatFloat(c.SpeedHz, 'f', 1, 64) + " speeds/s"
+}
+
+func sats(g GPS) string {
+	if g.Sats == nil {
+		return ""
+	}
+	return strconv.Itoa(*g.Sats) + " satellites"
+}
+
+func at(port string, baud int) string {
+	if port == "" || baud == 0 {
+		return port
+	}
+	return port + " at " + strconv.Itoa(baud)
+}
+
+func lost(by map[string]uint64) string {
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(by)) {
+		if by[reason] > 0 {
+			parts = append(parts, fmt.Sprintf("%d lost (%s)", by[reason], reason))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func size(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GiB"
+	case n >= 1<<20:
+		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MiB"
+	case n >= 1<<10:
+		return strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64) + " KiB"
+	}
+	return strconv.FormatInt(n, 10) + " B"
+}
+
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	if d >= 48*time.Hour {
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	}
+	return d.String()
+}

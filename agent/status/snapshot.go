@@ -1,0 +1,111 @@
+package status
+
+import (
+	"time"
+)
+
+// A Snapshot is the state of the whole agent at one moment.
+type Snapshot struct {
+	Version  string    `json:"version"`
+	DeviceID string    `json:"device_id"`
+	BootID   string    `json:"boot_id"`
+	PID      int       `json:"pid"`
+	Uptime   float64   `json:"uptime_s"` // of the process
+	Time     time.Time `json:"time"`
+	TimeSrc  string    `json:"time_src"` // gnss ntp system none
+
+	State    string    `json:"state"` // ok or degraded
+	Problems []Problem `json:"problems"`
+
+	Car    Car    `json:"car"`
+	GPS    GPS    `json:"gps"`
+	Record Record `json:"record"`
+	Buffer Buffer `json:"buffer"`
+	Uplink Uplink `json:"uplink"`
+}
+
+// The states of an agent.
+const (
+	OK       = "ok"
+	Degraded = "degraded"
+)
+
+// A Problem is a stage that does not do its part.
+type Problem struct {
+	Stage  string `json:"stage"`  // car gps clock buffer uplink
+	Text   string `json:"text"`   // what is wrong, where
+	Action string `json:"action"` // the next thing to do
+}
+
+// Car is the adapter and what is behind it.
+type Car struct {
+	State    string            `json:"state"` // none closed absent probing search live parked
+	Since    float64           `json:"since_s"`
+	Reason   string            `json:"reason,omitempty"`
+	Port     string            `json:"port,omitempty"`
+	Baud     int               `json:"baud,omitempty"`
+	Adapter  string            `json:"adapter,omitempty"`
+	Protocol string            `json:"protocol,omitempty"`
+	ECU      string            `json:"ecu,omitempty"`
+	VIN      string            `json:"vin,omitempty"`
+	Voltage  *float64          `json:"voltage,omitempty"`   // at the adapter
+	Speed    *float64          `json:"speed_kmh,omitempty"` // the latest, if young
+	SpeedHz  float64           `json:"speed_hz"`            // answers a second
+	Requests uint64            `json:"requests"`
+	Answers  uint64            `json:"answers"`
+	Failures map[string]uint64 `json:"failures,omitempty"` // by reason
+}
+
+// GPS is the receiver.
+type GPS struct {
+	State       string   `json:"state"` // none closed absent probing silent no_fix fix ended
+	Since       float64  `json:"since_s"`
+	Reason      string   `json:"reason,omitempty"`
+	Port        string   `json:"port,omitempty"`
+	Baud        int      `json:"baud,omitempty"`
+	Fix         string   `json:"fix"`                 // none 2d 3d dgps rtk dr sim
+	Age         *float64 `json:"age_s,omitempty"`     // of the last epoch
+	Sats        *int     `json:"sats,omitempty"`      //
+	HDOP        *float64 `json:"hdop,omitempty"`      //
+	Speed       *float64 `json:"speed_kmh,omitempty"` //
+	Epochs      uint64   `json:"epochs"`
+	Fixes       uint64   `json:"fixes"`
+	BadSentence uint64   `json:"bad_sentences"` // wrong checksum, out of range, malformed
+	NoiseBytes  uint64   `json:"noise_bytes"`
+}
+
+// Record is what was made.
+type Record struct {
+	Made    uint64   `json:"made"`
+	Refused uint64   `json:"refused"` // not taken by the buffer
+	LastAge *float64 `json:"last_age_s,omitempty"`
+	Undated uint64   `json:"undated"` // made before the time was known
+	Dropped uint64   `json:"dropped"` // inputs that came faster than they could be used
+}
+
+// Buffer is the disk.
+type Buffer struct {
+	State    string            `json:"state"` // ok, or what failed
+	Records  uint64            `json:"records"`
+	Bytes    int64             `json:"bytes"`
+	MaxBytes int64             `json:"max_bytes"`
+	Unsynced int               `json:"unsynced"`
+	Commits  uint64            `json:"commits"`
+	Lost     map[string]uint64 `json:"lost,omitempty"` // by reason
+}
+
+// Uplink is the way to the cloud, or to a directory.
+type Uplink struct {
+	State     string   `json:"state"`
+	Since     float64  `json:"since_s"`
+	Reason    string   `json:"reason,omitempty"`
+	Target    string   `json:"target"`
+	Delivered uint64   `json:"delivered"` // records
+	Calls     uint64   `json:"calls"`
+	Failed    uint64   `json:"failed_calls"`
+	Retried   uint64   `json:"retried_entries"`
+	Aside     uint64   `json:"set_aside"` // records that can never be taken
+	BytesUp   int64    `json:"bytes_up"`
+	BytesDown int64    `json:"bytes_down"`
+	LastAge   *float64 `json:"last_success_age_s,omitempty"`
+}
