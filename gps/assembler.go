@@ -10,8 +10,8 @@ import (
 
 const (
 	// sameEpoch is how far two times of day of one epoch may differ: some receivers write .00 in one sentence and .003 in
-	// the next. The fastest receivers, at 20 Hz, have 50 ms between epochs.
-	sameEpoch = 10 * time.Millisecond
+	// the next. The Telit SL869 steps its clock by 10 ms and sends an epoch for it; at 20 Hz there are 50 ms between epochs.
+	sameEpoch = 9 * time.Millisecond
 	// minQuiet and maxQuiet bound the silence after which an epoch counts as complete. Within a burst the longest pauses
 	// are those of USB and of a busy receiver, some 20 to 100 ms; at 4800 baud bytes still come without a pause.
 	minQuiet = 250 * time.Millisecond

@@ -166,12 +166,7 @@ func gsaSlot(s *sentence) int {
 
 // satellites returns the number used, -1 if nobody said. GGA is limited to 12 in NMEA 2.x: then the GSAs know better.
 func (e *epoch) satellites() int {
-	listed := -1
-	for _, n := range e.gsaSats {
-		if n >= 0 {
-			listed = max(listed, 0) + int(n)
-		}
-	}
+	listed := e.listed()
 	switch {
 	case e.gnsSats >= 0:
 		return max(e.gnsSats, e.sats)
@@ -181,6 +176,17 @@ func (e *epoch) satellites() int {
 		return e.sats
 	}
 	return listed
+}
+
+// listed returns how many satellites the GSAs list together, -1 if there was none.
+func (e *epoch) listed() int {
+	sum := -1
+	for _, n := range e.gsaSats {
+		if n >= 0 {
+			sum = max(sum, 0) + int(n)
+		}
+	}
+	return sum
 }
 
 // fix says what the epoch's sentences say together, all but the times.
@@ -227,7 +233,7 @@ func (e *epoch) refusal(f Fix) string {
 		return "no position given"
 	case e.pos.lat == 0 && e.pos.lon == 0:
 		return "position is 0,0"
-	case e.weak >= 0 && e.weak < minSatellites && !e.deadReckoned():
+	case e.weak >= 0 && max(e.weak, e.listed()) < minSatellites && !e.deadReckoned():
 		return fmt.Sprintf("only %d satellites", e.weak)
 	case f.HDOP >= absurdHDOP:
 		return fmt.Sprintf("HDOP %.1f", f.HDOP)
@@ -277,13 +283,14 @@ func (e *epoch) mode(f Fix) Mode {
 	return Mode2D
 }
 
-// threeD reports whether the altitude was measured.
+// threeD reports whether the altitude was measured. Satellites decide before GSA's mode: there are receivers that say 2
+// (2D) with fourteen satellites and an altitude (Telit PLS83).
 func (e *epoch) threeD(f Fix) bool {
 	switch {
 	case math.IsNaN(e.alt):
 		return false
-	case e.gsaMode != 0:
-		return e.gsaMode == 3
+	case e.gsaMode == 3 || f.Sats >= minSatellites3D:
+		return true
 	}
-	return f.Sats < 0 || f.Sats >= minSatellites3D
+	return e.gsaMode == 0 && f.Sats < 0
 }

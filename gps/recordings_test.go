@@ -1,6 +1,7 @@
 package gps_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -44,4 +45,18 @@ func recordingNames(t testing.TB, dir string) []string {
 		t.Fatalf("only %d recordings in %s: expected more than 50", len(names), dir)
 	}
 	return names
+}
+
+// loadRecording returns the bytes that the receiver sent.
+func loadRecording(t testing.TB, dir, name string) []byte {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name == "mixed/tcp-torture.log" {
+		// '|' marks packet borders for gpsd's test harness, which leaves it out.
+		log = bytes.ReplaceAll(log, []byte("|"), nil)
+	}
+	return log
 }

@@ -112,8 +112,8 @@ func (s *sentence) readRMC(f fields) (err error) {
 		return err
 	}
 	s.valid = f.char(1)
-	if s.pos, err = f.position(2); err != nil {
-		return err
+	if s.pos, err = f.position(2); err != nil && s.valid == 'A' {
+		return err // without a fix it does not matter: MTK 3301 then writes 8960.0000,N
 	}
 	knots, err := f.number(6)
 	if err != nil {
@@ -132,10 +132,10 @@ func (s *sentence) readGGA(f fields) (err error) {
 	if s.tod, err = f.timeOfDay(0); err != nil {
 		return err
 	}
-	if s.pos, err = f.position(1); err != nil {
-		return err
-	}
 	s.quality = f.count(5)
+	if s.pos, err = f.position(1); err != nil && s.quality != 0 {
+		return err // without a fix it does not matter, as in RMC
+	}
 	s.sats = f.count(6)
 	s.hdop = f.dilution(7)
 	s.alt, err = f.number(8)
