@@ -1,0 +1,77 @@
+package demo
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/creack/pty"
+	"golang.org/x/term"
+)
+
+// A Cable is a pseudo-terminal behind a stable name, as udev's links give to USB adapters: the agent opens the name, a
+// simulator has the other end. It can be pulled out and plugged in again.
+type Cable struct {
+	link string
+
+	mu     sync.Mutex // guards below
+	device *os.File   // the simulator's end; nil while unplugged
+	tty    *os.File   // held open, so that the simulator does not read EIO while the agent has the port closed
+}
+
+// NewCable returns a cable that will be found at the path link. It is unplugged.
+func NewCable(link string) *Cable { return &Cable{link: link} }
+
+// Link is the path under which the agent finds the port.
+func (c *Cable) Link() string { return c.link }
+
+// Plug makes the port appear, and returns the simulator's end of it. Reading it fails once the cable is pulled.
+func (c *Cable) Plug() (io.ReadWriteCloser, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.device != nil {
+		return nil, fmt.Errorf("cable %s: already plugged in", c.link)
+	}
+	device, tty, err := pty.Open()
+	if err != nil {
+		return nil, fmt.Errorf("cable %s: %w", c.link, err)
+	}
+	fail := func(err error) (io.ReadWriteCloser, error) {
+		return nil, errors.Join(fmt.Errorf("cable %s: %w", c.link, err), tty.Close(), device.Close())
+	}
+	// A line discipline that echoes and translates would not be a cable.
+	if _, err := term.MakeRaw(int(tty.Fd())); err != nil {
+		return fail(err)
+	}
+	// A link is replaced whole: there is no moment at which the name is there and leads nowhere.
+	tmp := c.link + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fail(err)
+	}
+	if err := os.Symlink(tty.Name(), tmp); err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(tmp, c.link); err != nil {
+		return fail(err)
+	}
+	c.device, c.tty = device, tty
+	return device, nil
+}
+
+// Pull makes the port disappear. Pulling an unplugged cable does nothing.
+func (c *Cable) Pull() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.device == nil {
+		return nil
+	}
+	err := errors.Join(os.Remove(c.link), c.tty.Close(), c.device.Close())
+	c.device, c.tty = nil, nil
+	if err != nil {
+		return fmt.Errorf("cable %s: %w", c.link, err)
+	}
+	return nil
+}
