@@ -1,0 +1,64 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// DirectoryOptions says where a Directory writes. All but Now are needed.
+type DirectoryOptions struct {
+	Path   string           // created if missing
+	Stream string           // part of each object's name, as it would be of a Firehose stream
+	Now    func() time.Time // dates folders and names; default: time.Now
+}
+
+// Directory is a Sink that writes what it is given as objects under a local directory, laid out as Firehose lays out a bucket.
+type Directory struct {
+	o DirectoryOptions
+}
+
+// NewDirectory makes a Directory and removes what a power cut left half written.
+func NewDirectory(o DirectoryOptions) (*Directory, error) {
+	if o.Path == "" {
+		return nil, errors.New("directory sink: no path is given: set uplink.path")
+	}
+	if err := CheckStream(o.Stream); err != nil {
+		return nil, fmt.Errorf("directory sink: %w", err)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if err := os.MkdirAll(o.Path, 0o755); err != nil {
+		return nil, fmt.Errorf("directory sink: %w", err)
+	}
+	if err := os.RemoveAll(filepath.Join(o.Path, partial)); err != nil {
+		return nil, fmt.Errorf("directory sink: %w", err)
+	}
+	return &Directory{o: o}, nil
+}
+
+// Put writes one object that holds the entries one after the other.
+func (d *Directory) Put(ctx context.Context, entries [][]byte) ([]Failure, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("directory sink: %w", err)
+	}
+	size := 0
+	for _, e := range entries {
+		size += len(e)
+	}
+	object := make([]byte, 0, size)
+	for _, e := range entries {
+		object = append(object, e...)
+	}
+	if err := WriteObject(d.o.Path, ObjectKey(d.o.Stream, d.o.Now()), object); err != nil {
+		return nil, &CallError{Kind: KindLink, Advice: fmt.Sprintf("cannot write to %s: see that it is mounted, writable and not full", d.o.Path), Err: err}
+	}
+	return nil, nil
+}
+
+// String names the directory.
+func (d *Directory) String() string { return "directory " + d.o.Path }

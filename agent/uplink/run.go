@@ -1,0 +1,201 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Run delivers until ctx is done and then returns nil: no call is begun after that, and one in flight is given
+// Options.Grace. Call Drain before to have everything out. It returns an error only if the buffer cannot be read.
+// It may be called again after it has returned, but not twice at a time.
+func (u *Uplink) Run(ctx context.Context) error {
+	u.mu.Lock()
+	if u.running {
+		u.mu.Unlock()
+		return errors.New("uplink: Run is running already")
+	}
+	u.running = true
+	u.mu.Unlock()
+	defer u.stopped()
+
+	u.setState(StateStarting, "")
+	u.backlogEnd = u.log.committed()
+	u.open(u.backlogEnd)
+	u.attempt, u.urgent, u.lost = 0, false, nil
+	u.nextTry = time.Now().Add(time.Duration(u.o.Rand.Int64N(int64(min(u.o.Linger, startJitter)) + 1)))
+
+	for ctx.Err() == nil {
+		if err := u.step(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("uplink: %w", err)
+		}
+	}
+	return nil
+}
+
+// stopped ends what waits for Run.
+func (u *Uplink) stopped() {
+	u.setState(StateStopped, "")
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.running = false
+	for _, w := range u.waiters {
+		w.done <- fmt.Errorf("draining the uplink: %w", ErrStopped)
+	}
+	u.waiters = nil
+	u.status.Pending, u.status.Held, u.status.NextTry = 0, false, time.Time{}
+}
+
+// step does one thing: waits for the back-off, sends one batch, or waits for something to send.
+func (u *Uplink) step(ctx context.Context) error {
+	draining := u.seeWaiters()
+	if time.Now().Before(u.nextTry) {
+		return u.wait(ctx, u.nextTry, nil)
+	}
+	if err := u.fill(&u.live); err != nil {
+		return err
+	}
+	if u.due(&u.live, draining) {
+		u.send(ctx, &u.live)
+		return nil
+	}
+	if err := u.fill(&u.backlog); err != nil {
+		return err
+	}
+	if u.backlog.batch.lines > 0 {
+		u.send(ctx, &u.backlog)
+		return nil
+	}
+	u.noteWaiting()
+	if u.live.pending()+u.backlog.pending() == 0 {
+		u.releaseWaiters()
+	}
+
+	var until time.Time
+	for _, l := range []*lane{&u.live, &u.backlog} {
+		if l.held() {
+			until = sooner(until, l.stash.retry)
+		}
+	}
+	if u.live.batch.lines > 0 {
+		until = sooner(until, u.live.batch.since.Add(u.o.Linger))
+	}
+	if u.live.stash != nil {
+		return u.wait(ctx, until, nil)
+	}
+	return u.wait(ctx, until, &u.live)
+}
+
+// due reports whether the lane's batch goes now.
+func (u *Uplink) due(l *lane, draining bool) bool {
+	b := &l.batch
+	if b.lines == 0 {
+		return false
+	}
+	first := b.entries[0]
+	return b.full || draining || u.urgent || first.sealed ||
+		first.marks[0].seq < u.backlogEnd || time.Since(b.since) >= u.o.Linger
+}
+
+// sooner returns the earlier of two points in time, of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// wait waits until then (zero: for ever), for ctx or for Drain, and with a lane also for its next record, which it takes.
+func (u *Uplink) wait(ctx context.Context, until time.Time, l *lane) error {
+	var cancel context.CancelFunc
+	if until.IsZero() {
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithDeadline(ctx, until)
+	}
+	defer cancel()
+
+	u.mu.Lock()
+	u.status.Pending = u.live.pending() + u.backlog.pending()
+	u.status.Held = u.live.held() || u.backlog.held()
+	if u.woken {
+		u.mu.Unlock()
+		return nil
+	}
+	u.cancelWait = cancel
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		u.cancelWait = nil
+		u.mu.Unlock()
+	}()
+
+	if l == nil {
+		<-ctx.Done()
+		return nil
+	}
+	e, err := l.rd.Next(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("reading the buffer: %w", err)
+	}
+	l.empty = time.Now() // it was just committed
+	u.take(l, e)
+	return nil
+}
+
+// seeWaiters marks the calls of Drain that are known before records are looked for, and reports whether there are any. The
+// first sight of one cuts the back-off short: somebody is waiting.
+func (u *Uplink) seeWaiters() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range u.waiters {
+		if !w.seen {
+			w.seen = true
+			u.nextTry = time.Time{}
+		}
+	}
+	u.woken = false
+	return len(u.waiters) > 0
+}
+
+// releaseWaiters ends the calls of Drain that were seen before the lanes were found empty.
+func (u *Uplink) releaseWaiters() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	left := u.waiters[:0]
+	for _, w := range u.waiters {
+		if w.seen {
+			w.done <- nil
+		} else {
+			left = append(left, w)
+		}
+	}
+	u.waiters = left
+}
+
+// settle sets the state for a link that is well: waiting while a record is held, else ok.
+func (u *Uplink) settle() {
+	if u.live.held() || u.backlog.held() {
+		u.setState(StateWaiting, "records wait for the time: they go as soon as the GPS or the network has told it")
+		return
+	}
+	u.setState(StateOK, "")
+}
+
+// noteWaiting settles the state while there is nothing to send, unless it says something that matters more.
+func (u *Uplink) noteWaiting() {
+	u.mu.Lock()
+	state := u.status.State
+	u.mu.Unlock()
+	held := u.live.held() || u.backlog.held()
+	if state == StateWaiting || held && (state == StateOK || state == StateStarting) {
+		u.settle()
+	}
+}

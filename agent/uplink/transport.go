@@ -1,0 +1,75 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Dial opens a connection. It is (*net.Dialer).DialContext, or a test's.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// How long a step towards a connection may take. A cell that answers at all does so within seconds; a modem that has just
+// woken needs some.
+const (
+	dialTimeout = 15 * time.Second
+	tlsTimeout  = 20 * time.Second
+)
+
+// idleTimeout is how long an unused connection is kept. Carriers forget idle TCP flows, the commonest after two to five
+// minutes, and a forgotten one costs a call its whole deadline; a new one costs one handshake.
+const idleTimeout = 100 * time.Second
+
+// byteCount is what went through a transport's sockets.
+type byteCount struct{ up, down atomic.Uint64 }
+
+type countedConn struct {
+	net.Conn
+	n *byteCount
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.n.down.Add(uint64(n))
+	return n, err
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.n.up.Add(uint64(n))
+	return n, err
+}
+
+// newTransport returns the one transport of a sink. HTTP/1.1 only: with one call in flight HTTP/2 has nothing to interleave,
+// and a connection that died silently would be found out by pings of its own only.
+func newTransport(dial Dial, roots *x509.CertPool, now func() time.Time, n *byteCount) *http.Transport {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &countedConn{Conn: c, n: n}, nil
+		},
+		TLSClientConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			RootCAs:    roots,
+			Time:       now, // a board that wakes in 1970 can check certificates once a GPS has told the time
+			// Resumption halves what a reconnect costs (RFC 8446 section 2.2: no certificates are sent again).
+			ClientSessionCache: tls.NewLRUClientSessionCache(4),
+		},
+		TLSHandshakeTimeout: tlsTimeout,
+		MaxIdleConns:        2,
+		MaxIdleConnsPerHost: 2,
+		IdleConnTimeout:     idleTimeout,
+		DisableCompression:  true, // the answers are small; asking for gzip costs more bytes than it saves
+	}
+}
