@@ -1,0 +1,93 @@
+package config
+
+import "strings"
+
+// unbuilt are the features that the file knows and this version does not have: a value that asks for one is refused, never
+// ignored. Who builds a feature deletes its row.
+var unbuilt = []struct {
+	key     string             // where it is asked for
+	asked   func(*Config) bool //
+	feature string             //
+	instead string             // what to do
+}{
+	{
+		"vehicle.fuel", func(c *Config) bool { return c.Vehicle.Fuel != "" },
+		"CO2 from the fuel's kind", "remove this line",
+	},
+	{
+		"vehicle.displacement_l", func(c *Config) bool { return c.Vehicle.DisplacementL != 0 },
+		"CO2 by speed-density", "remove this line",
+	},
+	{
+		pidSection, func(c *Config) bool { return len(c.OBD.PID) > 0 },
+		"PIDs of one's own", "remove the section",
+	},
+	{
+		"gps.source", func(c *Config) bool { return strings.HasPrefix(c.GPS.Source, "gpsd://") },
+		"position from gpsd", "stop gpsd and name its device here",
+	},
+	{
+		curveSection, func(c *Config) bool { return c.Record.Curve != nil },
+		"keeping only what redraws the drive", "remove the section",
+	},
+	{
+		"buffer.overflow", func(c *Config) bool { return c.Buffer.Overflow == OverflowThin },
+		"thinning the oldest records", `write "drop-oldest" or "drop-newest"`,
+	},
+	{
+		"uplink.kind", func(c *Config) bool { return c.Uplink.Kind == KindKinesis },
+		"delivery to a Kinesis data stream", `write "firehose" or "directory"`,
+	},
+	{
+		"uplink.compression", func(c *Config) bool { return c.Uplink.Compression == CompressionGzip },
+		"compression", `write "none"`,
+	},
+	{
+		"uplink.daily_bytes", func(c *Config) bool { return c.Uplink.DailyBytes > 0 },
+		"a daily budget", "write 0",
+	},
+	{
+		"uplink.credentials", func(c *Config) bool { return c.Uplink.Credentials != CredentialsDefault },
+		"credentials from a file of their own or AWS IoT", `write "default"`,
+	},
+	{
+		"uplink.credentials_file", func(c *Config) bool { return c.Uplink.CredentialsFile != "" },
+		"credentials from a file of their own", "remove this line, and set AWS_SHARED_CREDENTIALS_FILE",
+	},
+	{
+		"uplink.iot.endpoint", func(c *Config) bool { return c.Uplink.IoT.Endpoint != "" },
+		"credentials from AWS IoT", "remove this line",
+	},
+	{
+		"uplink.iot.role_alias", func(c *Config) bool { return c.Uplink.IoT.RoleAlias != "" },
+		"credentials from AWS IoT", "remove this line",
+	},
+	{
+		"uplink.iot.thing", func(c *Config) bool { return c.Uplink.IoT.Thing != "" },
+		"credentials from AWS IoT", "remove this line",
+	},
+	{
+		"uplink.iot.cert", func(c *Config) bool { return c.Uplink.IoT.Cert != "" },
+		"credentials from AWS IoT", "remove this line",
+	},
+	{
+		"uplink.iot.key", func(c *Config) bool { return c.Uplink.IoT.Key != "" },
+		"credentials from AWS IoT", "remove this line",
+	},
+	{
+		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
+		"the page and /metrics", "remove this line",
+	},
+	{
+		"status.page_position", func(c *Config) bool { return c.Status.PagePosition },
+		"the page", "remove this line",
+	},
+}
+
+func (b *builder) refuseUnbuilt() {
+	for _, u := range unbuilt {
+		if u.asked(b.config) {
+			b.refuse(u.key, u.feature+": not built yet; "+u.instead)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package deploy_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"obdagent/deploy"
+)
+
+// need skips a test whose tool is missing, unless OBDAGENT_TEST_REQUIRE lists it.
+func need(t *testing.T, name, tool string) string {
+	t.Helper()
+	path, err := exec.LookPath(tool)
+	if err == nil {
+		return path
+	}
+	if slices.Contains(strings.Split(os.Getenv("OBDAGENT_TEST_REQUIRE"), ","), name) {
+		t.Fatalf("OBDAGENT_TEST_REQUIRE lists %s: %v", name, err)
+	}
+	t.Skipf("needs %s: %v", name, err)
+	return ""
+}
+
+// unitFile writes the unit where systemd-analyze can judge it: verify wants ExecStart= to be there.
+func unitFile(t *testing.T) string {
+	t.Helper()
+	const daemon = "ExecStart=/usr/bin/obdagent"
+	if !strings.Contains(deploy.Unit, daemon) {
+		t.Fatalf("the unit does not have %s", daemon)
+	}
+	path := filepath.Join(t.TempDir(), "obdagent.service")
+	text := strings.Replace(deploy.Unit, daemon, "ExecStart=/bin/true", 1)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestSystemdKnowsEveryDirectiveOfTheUnit(t *testing.T) {
+	t.Parallel()
+	analyze := need(t, "systemd", "systemd-analyze")
+	// Without --recursive-errors=no an unknown key is a warning and the exit status 0.
+	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--recursive-errors=no", unitFile(t)).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "obdagent.service") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestTheUnitExposesLittle(t *testing.T) {
+	t.Parallel()
+	analyze := need(t, "systemd", "systemd-analyze")
+	// 20 is an exposure of 2.0 of 10; the daemons it shares a gateway with have 4 to 9.
+	out, err := exec.CommandContext(t.Context(), analyze, "security", "--no-pager", "--offline=yes", "--threshold=20", unitFile(t)).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestTheUnitWaitsForNoNetworkAndNoDevice(t *testing.T) {
+	t.Parallel()
+	for _, line := range regexp.MustCompile(`(?m)^(After|Wants|Requires|BindsTo|Requisite)=.*$`).FindAllString(deploy.Unit, -1) {
+		for _, never := range []string{"network", "time-sync", ".device"} {
+			if strings.Contains(line, never) {
+				t.Errorf("%s: a van without coverage or adapter would wait for it", line)
+			}
+		}
+	}
+}
+
+func TestTheUnitIsRestartedWhateverItsExitStatus(t *testing.T) {
+	t.Parallel()
+	for _, want := range []string{"\nRestart=always\n", "\nStartLimitIntervalSec=0\n", "\nType=notify\n"} {
+		if !strings.Contains(deploy.Unit, want) {
+			t.Errorf("the unit lacks %s", strings.TrimSpace(want))
+		}
+	}
+	if strings.Contains(deploy.Unit, "RestartPreventExitStatus") {
+		t.Error("an exit status that prevents the restart: a Go program ends in a panic with 2")
+	}
+}
+
+func TestTheRulesAreWellFormed(t *testing.T) {
+	t.Parallel()
+	// A token is a key, an operator and a quoted value (udev(7)).
+	token := regexp.MustCompile(`^[A-Z_]+(\{[^}]+\})?(==|!=|=|\+=|:=)"[^"]*"$`)
+	labels, jumps := map[string]bool{}, map[string]int{}
+	for i, line := range strings.Split(deploy.Rules, "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		for _, tok := range strings.Split(line, ", ") {
+			if !token.MatchString(tok) {
+				t.Errorf("line %d: %q is no match and no assignment", i+1, tok)
+			}
+			if name, ok := strings.CutPrefix(tok, "GOTO="); ok {
+				jumps[name] = i + 1
+			}
+			if name, ok := strings.CutPrefix(tok, "LABEL="); ok {
+				labels[name] = true
+				if jumps[name] == 0 {
+					t.Errorf("line %d: nothing above goes to %s", i+1, name)
+				}
+			}
+		}
+	}
+	for name, line := range jumps {
+		if !labels[name] {
+			t.Errorf("line %d goes to %s, which is not there", line, name)
+		}
+	}
+	if len(labels) == 0 {
+		t.Error("no rules")
+	}
+}
