@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestMain gives the AWS SDK the same surroundings on every machine: credentials that no real account has, and no files or
+// metadata service to look into.
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
+		"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_S3": "",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// obdfleet runs the program in this process.
+func obdfleet(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// drive is two records of one vehicle, the second delivered twice, and one of another.
+const drive = `939ed1d1-1740-420c-8906-000000000001 2026-11-23T08:00:00.000Z WVWZZZ1JZXW000001 10.0000000 50.0000000 36
+939ed1d1-1740-420c-8906-000000000002 2026-11-23T08:00:01.000Z WVWZZZ1JZXW000001 10.0000000 50.0000899 36.4
+939ed1d1-1740-420c-8906-000000000002 2026-11-23T08:00:01.000Z WVWZZZ1JZXW000001 10.0000000 50.0000899 36.4
+939ed1d1-1740-420c-8906-000000000003 2026-11-23T08:00:01.000Z 4FTEX4944AKL84429 106.9447146 -6.3385652 25
+`
+
+func writeFile(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		writeFile(t, file, got)
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got, -update writes it):\n%s", file, diff)
+	}
+}
+
+func TestHelpIsAsDocumented(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	for _, args := range [][]string{{"--help"}, {"report", "--help"}, {"version", "--help"}} {
+		status, out, errs := obdfleet(t, args...)
+		if status != exitDone || errs != "" {
+			t.Errorf("%q: status %d, said %s", args, status, errs)
+		}
+		all.WriteString("$ obdfleet " + strings.Join(args, " ") + "\n" + out + "\n")
+	}
+	golden(t, "help.golden", all.String())
+}
+
+func TestReportOfADirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "2026/11/23/gps-delivery-stream-1-x"), drive)
+	for _, test := range []struct {
+		golden string
+		args   []string
+	}{
+		{"report.golden", []string{"report", dir}},
+		{"report.json.golden", []string{"report", dir, "--json"}},
+	} {
+		status, out, errs := obdfleet(t, test.args...)
+		if status != exitDone || errs != "" {
+			t.Errorf("%q: status %d, said %s", test.args, status, errs)
+		}
+		golden(t, test.golden, out)
+	}
+}
+
+func TestBadNewsIsStatus1AndOneLineEach(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "damaged", "a"), drive+"rubbish\n")
+	writeFile(t, filepath.Join(dir, "cut", "a.gz"), drive)
+	writeFile(t, filepath.Join(dir, "cut", "b.gz"), "\x1f\x8b\x08 cut off")
+	writeFile(t, filepath.Join(dir, "empty", "errors", "a"), "rubbish\n")
+	for _, test := range []struct {
+		dir  string
+		want []string
+	}{
+		{"damaged", []string{"1 damaged line left out: a line 5: 1 columns instead of 6"}},
+		{"cut", []string{"1 object or part of one could not be read: b.gz: gzip member at byte 0"}},
+		{"empty", []string{"no records in 0 objects, 1 skipped under an error prefix"}},
+	} {
+		status, out, errs := obdfleet(t, "report", filepath.Join(dir, test.dir))
+		if status != exitBadNews || !strings.Contains(out, "total") {
+			t.Errorf("%s: status %d, want %d and the table: %s", test.dir, status, exitBadNews, out)
+		}
+		expectLines(t, errs, test.want)
+	}
+}
+
+// expectLines checks that what was said is one line for each part, with it.
+func expectLines(t *testing.T, said string, parts []string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
+	if len(lines) != len(parts) {
+		t.Errorf("said %q, want %d lines", said, len(parts))
+		return
+	}
+	for i, line := range lines {
+		if !strings.Contains(line, parts[i]) || !strings.HasPrefix(line, "obdfleet") {
+			t.Errorf("said %q, want it to begin with obdfleet and hold %q", line, parts[i])
+		}
+	}
+}
+
+func TestMistakesAreStatus2AndOneLine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, test := range []struct {
+		args string
+		want string
+	}{
+		{"", "say which command"},
+		{"rapport", `there is no command "rapport"`},
+		{"version now", `"now" is too much`},
+		{"report", "give one URL, not 0"},
+		{"report a b", "give one URL, not 2"},
+		{"report --jason " + dir, "unknown flag: --jason"},
+		{"report " + dir + "/none", "no such file or directory: give a directory that is there, or s3://"},
+		{"report ftp://host/dir", "cannot read ftp://"},
+		{"report s3://", `"" cannot be a bucket's name`},
+		{"report s3:///2026", `"" cannot be a bucket's name`},
+		{"report s3://SD-Vehicle-Data/2026", `"SD-Vehicle-Data" cannot be a bucket's name`},
+		{"report s3://sd-vehicle-data --region frankfurt", "--region frankfurt: no region looks like that"},
+		{"report s3://sd-vehicle-data --endpoint 127.0.0.1:5000", "--endpoint 127.0.0.1:5000 is not a URL"},
+		{"report s3://sd-vehicle-data --endpoint http://", "--endpoint http:// is not a URL"},
+		{"report " + dir + " --region us-east-1", "is a directory: --endpoint and --region are for s3://"},
+		{"report " + dir + " --fields record_id,sped", `there is no field "sped": the fields are record_id`},
+		{"report " + dir + " --fields speed,speed", `"speed" is named twice`},
+		{"report " + dir + " --fields ,", "--fields is empty"},
+		{"report " + dir + " --stream-format xml", `--stream-format: format "xml" is unknown`},
+	} {
+		status, out, errs := obdfleet(t, strings.Fields(test.args)...)
+		if status != exitUsage || out != "" {
+			t.Errorf("%q: status %d, want %d; printed %q, want nothing", test.args, status, exitUsage, out)
+		}
+		expectLines(t, errs, []string{test.want})
+	}
+}
+
+// full is a disk without space.
+type full struct{}
+
+var errFull = errors.New("no space left")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestAReportThatCannotBePrintedIsStatus1(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a"), drive)
+	for _, args := range [][]string{{"report", dir}, {"report", dir, "--json"}, {"version"}} {
+		var errs bytes.Buffer
+		status := run(t.Context(), args, full{}, &errs)
+		if status != exitBadNews {
+			t.Errorf("%q: status %d, want %d", args, status, exitBadNews)
+		}
+		expectLines(t, errs.String(), []string{errFull.Error()})
+	}
+}
+
+func TestVersionSaysWhatTheBuildRecorded(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		info *debug.BuildInfo
+		want string
+	}{
+		{&debug.BuildInfo{}, "obdfleet unknown, commit unknown of unknown, unknown"},
+		{&debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.time", Value: "2026-11-23T08:00:00Z"}, {Key: "vcs.modified", Value: "true"},
+		}}, "obdfleet v1.2.3, commit 0123abc with changes of 2026-11-23T08:00:00Z, go1.26.0"},
+	} {
+		if got := versionLine(test.info); got != test.want {
+			t.Errorf("version %q, want %q", got, test.want)
+		}
+	}
+	if status, out, _ := obdfleet(t, "version"); status != exitDone || !strings.HasPrefix(out, "obdfleet ") {
+		t.Errorf("status %d, printed %q", status, out)
+	}
+}
