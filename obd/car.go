@@ -2,7 +2,14 @@ package obd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,6 +31,9 @@ type Options struct {
 	Claim func(device string) (release func(), err error)
 	// Candidates lists the serial ports that auto looks at; default: the ports of the system.
 	Candidates func() ([]string, error)
+	// Dial, if set, opens the way to the adapter instead of Port, which is then only its name: for transports that this
+	// package does not know, and for tests.
+	Dial func(context.Context) (Conn, error)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger
 }
@@ -79,20 +89,184 @@ type Status struct {
 	Since   time.Duration // on the clock of Options.Now
 	Reason  string
 	Port    string // as opened; as configured while closed
-	Baud    int
+	Baud    int    // 0 where it means nothing or is not known yet
 	Vehicle Vehicle
 	Voltage float64 // at the adapter, V; NaN if unknown
 
 	SpeedHz  float64           // speed answers a second, over the last ten seconds
 	Requests uint64            // put to the car's bus
 	Answers  uint64            // good ones
-	Failures map[string]uint64 // by reason
+	Failures map[string]uint64 // by Reason of the error
 	Opens    uint64            // successful openings of the port
 }
 
-// The methods of Car are implemented beside this file; this is their contract:
-//
-//	func New(Options) (*Car, error)                 // checks Port and Period without opening anything
-//	func (*Car) Run(context.Context, Handler) error // until ctx is done, then nil
-//	func (*Car) Status() Status                     // from any goroutine
-var _ = context.Background
+// defaultMaxRate is the cap on requests a second: polling at more has lit warning lamps and set off alarms in some
+// cars (PowerBroker2/ELMduino#286, fr3ts0n/AndrOBD#211, meatpiHQ/wican-fw#506).
+const defaultMaxRate = 20
+
+// speedWindow is the time over which Status.SpeedHz is averaged.
+const speedWindow = 10 * time.Second
+
+// A Car is an adapter and the car behind it. Make one with New.
+type Car struct {
+	opt    Options // complete, immutable
+	speed  Signal  // immutable
+	others []Signal
+
+	// The following belong to Run's goroutine.
+	handler  Handler
+	known    string // the port that was an ELM327 before; "" if none was
+	mute     bool   // the port opens, but nobody answers: that is said once
+	lastBaud int    // that worked before, or 0
+	learned  protocol
+	asked    time.Duration // when the last request was put to the bus
+
+	mu      sync.Mutex // guards all that follows
+	running bool
+	status  Status
+	answers []time.Duration // of speed answers within speedWindow, oldest first
+	moved   bool            // Wake was called
+	rouse   func()          // interrupts a parked wait; nil while there is none
+}
+
+// New checks the options without opening anything. Its errors name the option, what is wrong with it, and what would do.
+func New(opt Options) (*Car, error) {
+	if opt.Dial == nil {
+		if err := checkPort(opt.Port); err != nil {
+			return nil, fmt.Errorf("obd: %w", err)
+		}
+	}
+	if opt.Baud < 0 {
+		return nil, fmt.Errorf("obd: baud %d: want a line speed such as 38400, or 0 to have it probed", opt.Baud)
+	}
+	switch {
+	case opt.MaxRate == 0:
+		opt.MaxRate = defaultMaxRate
+	case !(opt.MaxRate > 0.1 && opt.MaxRate <= 10000):
+		return nil, fmt.Errorf("obd: maximum rate %g: want requests a second, above 0.1", opt.MaxRate)
+	}
+	table := Signals()
+	c := &Car{speed: table[0]}
+	for _, name := range slices.Sorted(maps.Keys(opt.Period)) {
+		period := opt.Period[name]
+		sig, ok := signalByName(table, name)
+		switch {
+		case !ok:
+			var names []string
+			for _, s := range table[1:] {
+				names = append(names, s.Name)
+			}
+			return nil, fmt.Errorf("obd: period of %q: there is no such signal; known are %s", name, strings.Join(names, ", "))
+		case name == SignalSpeed:
+			return nil, errors.New("obd: period of speed: speed is always asked, at the rate that is left; leave it out")
+		case period < 0:
+			return nil, fmt.Errorf("obd: period of %s is %v: want a positive one, or 0 for not asked", name, period)
+		case period > 0:
+			c.others = append(c.others, sig)
+		}
+	}
+	if opt.Now == nil {
+		start := time.Now()
+		opt.Now = func() time.Duration { return time.Since(start) }
+	}
+	if opt.Candidates == nil {
+		opt.Candidates = systemPorts
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	opt.Period = maps.Clone(opt.Period)
+	c.opt = opt
+	c.status = Status{State: StateClosed, Since: opt.Now(), Reason: "not started", Port: opt.Port, Voltage: math.NaN(), Failures: map[string]uint64{}}
+	return c, nil
+}
+
+// Status may be called from any goroutine.
+func (c *Car) Status() Status {
+	now := c.opt.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.status
+	st.Failures = maps.Clone(st.Failures)
+	c.forget(now)
+	if n := len(c.answers); n > 0 {
+		// A session younger than the window is not judged by the time before it.
+		span := min(speedWindow, max(now-st.Since, time.Second))
+		st.SpeedHz = float64(n) / span.Seconds()
+	}
+	return st
+}
+
+// Wake tells that the vehicle moves, as a GPS sees it: a parked car is then looked for. Calls while not parked
+// are forgotten, and repeated ones are spaced, so it may be called at each fix. It may be called from any goroutine.
+func (c *Car) Wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rouse != nil {
+		c.moved = true
+		c.rouse()
+	}
+}
+
+// forget drops the answers that are older than the window. The caller holds mu.
+func (c *Car) forget(now time.Duration) {
+	i := 0
+	for i < len(c.answers) && c.answers[i] <= now-speedWindow {
+		i++
+	}
+	c.answers = slices.Delete(c.answers, 0, i)
+}
+
+// update changes the status under the lock.
+func (c *Car) update(change func(*Status)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.status)
+}
+
+// failed counts a failure.
+func (c *Car) failed(err error) {
+	c.update(func(st *Status) { st.Failures[Reason(err)]++ })
+}
+
+// setState takes a step and tells the handler if it is one. The reason is kept in any case.
+func (c *Car) setState(to State, reason string) {
+	var from State
+	c.update(func(st *Status) {
+		from = st.State
+		st.State, st.Reason = to, reason
+		if from != to {
+			st.Since = c.opt.Now()
+		}
+	})
+	if from == to {
+		return
+	}
+	if to != StateLive {
+		c.mu.Lock()
+		c.answers = nil
+		c.mu.Unlock()
+	}
+	if c.handler.State != nil {
+		c.handler.State(StateChange{From: from, To: to, Reason: reason})
+	}
+}
+
+// deliver hands a sample out and counts it.
+func (c *Car) deliver(sample Sample) {
+	c.mu.Lock()
+	switch {
+	case sample.Err != nil:
+		c.status.Failures[Reason(sample.Err)]++
+	default:
+		c.status.Answers++
+		if sample.Signal == SignalSpeed {
+			c.forget(sample.Mono)
+			c.answers = append(c.answers, sample.Mono)
+		}
+	}
+	c.mu.Unlock()
+	if c.handler.Sample != nil {
+		c.handler.Sample(sample)
+	}
+}

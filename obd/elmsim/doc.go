@@ -1,0 +1,11 @@
+// Package elmsim is a simulated ELM327 adapter with a car behind it, for tests and demonstrations.
+//
+// It speaks the adapter's dialogue on any [io.ReadWriteCloser]: the master side of a pty, a TCP connection, one end of a
+// [net.Pipe]. It is paced byte by byte at a line speed, waits as long as an ECU does, has one or several ECUs, CAN with 11
+// and 29 bits, ISO 9141, KWP and J1850, assembles ISO-TP, and can be told to do what real adapters and cars do wrong; see
+// [Fault]. What it draws by lot comes from a seed.
+//
+// It is not an emulator of a certain chip: commands that this program does not need answer "OK" or "?", as the
+// [Personality] says. Flow control is not simulated: all frames of an answer are sent at once. Times are those of the
+// clock, so in a testing/synctest bubble they are free.
+package elmsim

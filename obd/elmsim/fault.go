@@ -1,0 +1,88 @@
+package elmsim
+
+// A Fault is something that real adapters, lines or cars do. It befalls one reply to a request of the car, unless its
+// comment says otherwise.
+type Fault int
+
+// The faults. The reply of the adapter is given where there is one.
+const (
+	NoFault         Fault = iota
+	NoData                // NO DATA
+	UnableToConnect       // UNABLE TO CONNECT
+	SearchingUnable       // SEARCHING...UNABLE TO CONNECT on one line
+	NotConnected          // NOT CONNECTED
+	BusInitError          // BUS INIT: ...ERROR
+	BusInitOK             // BUS INIT: OK glued to the data
+	CANError              // CAN ERROR
+	BusError              // BUS ERROR
+	BusBusy               // BUS BUSY
+	FBError               // FB ERROR
+	DataError             // DATA ERROR
+	DataErrorMark         // <DATA ERROR behind the data
+	RxErrorMark           // <RX ERROR behind the data
+	Err94                 // ERR94; settings are lost
+	BufferFull            // a cut frame and BUFFER FULL on one line
+	BufferFullLine        // a cut frame, and BUFFER FULL on the next line
+	Stopped               // STOPPED
+	LVReset               // LV RESET; settings are lost
+	ActAlert              // !ACT ALERT before the data
+	UnknownCommand        // ?
+	Refused               // 7F 01 12
+	Pending               // 7F 01 78, then the data
+	PendingOnly           // 7F 01 78 and nothing more
+	Silence               // no byte, no prompt; later commands are answered
+	LateAnswer            // the reply begins only after Options.Late
+	NoPrompt              // the data without the prompt
+	Truncate              // the reply is cut at an offset drawn by lot, then the prompt
+	NULs                  // NUL bytes strewn through the reply
+	NULAfterPrompt        // a NUL behind the prompt
+	LFAfterPrompt         // a LF behind the prompt
+	Echo                  // the command is echoed
+	GluedSearching        // SEARCHING... glued to the data
+	SearchingLine         // SEARCHING... on a line before the data
+	CRLF                  // line ends of CR LF
+	LeadingCR             // line ends before instead of after
+	OneByteAtATime        // each byte is a write of its own
+	Spaces                // spaces between the bytes, whatever ATS says
+	NoHeaders             // no headers, whatever ATH says
+	WrongPID              // a well-formed answer to another PID
+	WrongService          // a well-formed answer of another service
+	ForeignECUFirst       // another ECU answers first, another value
+	ForeignECUOnly        // only another ECU answers
+	Implausible           // two data bytes FF FF
+	Checksum              // a byte behind the data, as obdsim appends it
+	Chatter               // a line of a Bluetooth module, +CONNECTED
+	ShortFrame            // the last data byte is missing
+	LostFrame             // the second frame of several is missing
+	SwappedFrames         // the second and third frame of several change places
+	BadBusChecksum        // a wrong checksum (not CAN)
+	GarbageBytes          // bytes drawn by lot, then the prompt
+	Unplugged             // the line is closed instead of an answer
+	faultEnd
+)
+
+var faultNames = map[Fault]string{
+	NoFault: "none", NoData: "NO DATA", UnableToConnect: "UNABLE TO CONNECT", SearchingUnable: "SEARCHING...UNABLE TO CONNECT",
+	NotConnected: "NOT CONNECTED", BusInitError: "BUS INIT: ...ERROR", BusInitOK: "BUS INIT: OK", CANError: "CAN ERROR",
+	BusError: "BUS ERROR", BusBusy: "BUS BUSY", FBError: "FB ERROR", DataError: "DATA ERROR", DataErrorMark: "<DATA ERROR",
+	RxErrorMark: "<RX ERROR", Err94: "ERR94", BufferFull: "BUFFER FULL", BufferFullLine: "BUFFER FULL on its own line",
+	Stopped: "STOPPED", LVReset: "LV RESET", ActAlert: "!ACT ALERT", UnknownCommand: "?", Refused: "7F 01 12", Pending: "7F 01 78 and data",
+	PendingOnly: "7F 01 78", Silence: "silence", LateAnswer: "late answer", NoPrompt: "no prompt", Truncate: "truncated",
+	NULs: "NULs", NULAfterPrompt: "NUL after the prompt", LFAfterPrompt: "LF after the prompt", Echo: "echo", GluedSearching: "glued SEARCHING",
+	SearchingLine: "SEARCHING line", CRLF: "CR LF", LeadingCR: "leading CR", OneByteAtATime: "one byte at a time", Spaces: "spaces",
+	NoHeaders: "no headers", WrongPID: "wrong PID", WrongService: "wrong service", ForeignECUFirst: "foreign ECU first",
+	ForeignECUOnly: "foreign ECU only", Implausible: "implausible", Checksum: "checksum on CAN", Chatter: "chatter", ShortFrame: "short frame",
+	LostFrame: "lost frame", SwappedFrames: "swapped frames", BadBusChecksum: "bad checksum", GarbageBytes: "garbage", Unplugged: "unplugged",
+}
+
+// String is the fault's name for people.
+func (f Fault) String() string { return faultNames[f] }
+
+// Faults lists all faults.
+func Faults() []Fault {
+	var all []Fault
+	for f := NoFault + 1; f < faultEnd; f++ {
+		all = append(all, f)
+	}
+	return all
+}

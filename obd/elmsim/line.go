@@ -1,0 +1,331 @@
+package elmsim
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// errEnd means that the other side is gone.
+var errEnd = errors.New("line closed")
+
+// maxCommands bounds the log of commands.
+const maxCommands = 1000
+
+// line is one connection.
+type line struct {
+	sim  *Sim
+	conn io.ReadWriteCloser
+	in   <-chan byte
+	last string // the command that a bare CR repeats
+}
+
+// run reads commands and answers them.
+func (l *line) run(ctx context.Context) error {
+	var cmd []byte
+	for {
+		var b byte
+		var ok bool
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case b, ok = <-l.in:
+			if !ok {
+				return errEnd
+			}
+		}
+		if l.deaf() {
+			b = 0xFF
+		}
+		switch {
+		case b == '\r':
+			if err := l.command(ctx, string(cmd)); err != nil {
+				return err
+			}
+			cmd = cmd[:0]
+		case b == 0, b == '\n', b == ' ':
+		default:
+			if len(cmd) < 256 {
+				cmd = append(cmd, b)
+			}
+		}
+	}
+}
+
+// deaf tells whether the two sides have different line speeds.
+func (l *line) deaf() bool {
+	o := &l.sim.opt
+	return o.LineSpeed != nil && o.LineSpeed() != o.Baud
+}
+
+// command answers one line.
+func (l *line) command(ctx context.Context, text string) error {
+	s := l.sim
+	if text == "" {
+		text = l.last
+	}
+	l.last = text
+	cmd := strings.ToUpper(text)
+	s.mu.Lock()
+	s.counts.Commands++
+	s.log = append(s.log, cmd)
+	if len(s.log) > maxCommands {
+		s.log = slices.Delete(s.log, 0, 1)
+	}
+	set := s.set
+	s.mu.Unlock()
+	if set.echo {
+		if err := l.write(ctx, text+"\r"); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(cmd, "AT") {
+		return l.lines(ctx, l.at(cmd), NoFault)
+	}
+	return l.obd(ctx, cmd)
+}
+
+// lines sends a reply of the given lines and the prompt.
+func (l *line) lines(ctx context.Context, lines []string, f Fault) error {
+	l.sim.mu.Lock()
+	end := "\r"
+	if l.sim.set.linefeed || f == CRLF {
+		end = "\r\n"
+	}
+	l.sim.mu.Unlock()
+	var text string
+	if f == LeadingCR {
+		text = end + strings.Join(lines, end)
+	} else {
+		text = strings.Join(lines, end) + end
+	}
+	return l.write(ctx, text+end+">")
+}
+
+// write sends text at the line's speed.
+func (l *line) write(ctx context.Context, text string) error {
+	b := []byte(text)
+	if l.deaf() {
+		for i := range b {
+			b[i] |= 0x80
+		}
+	}
+	if l.sim.opt.Baud == 0 {
+		if _, err := l.conn.Write(b); err != nil {
+			return fmt.Errorf("%w: %w", errEnd, err)
+		}
+		return nil
+	}
+	// Ten bits a byte. A timer per byte would be late each time; the end of each byte is reckoned from the beginning.
+	start := time.Now()
+	per := 10 * time.Second / time.Duration(l.sim.opt.Baud)
+	for i := range b {
+		if err := sleep(ctx, time.Until(start.Add(time.Duration(i+1)*per))); err != nil {
+			return err
+		}
+		if _, err := l.conn.Write(b[i : i+1]); err != nil {
+			return fmt.Errorf("%w: %w", errEnd, err)
+		}
+	}
+	return nil
+}
+
+// at answers an AT command.
+func (l *line) at(cmd string) []string {
+	s := l.sim
+	if s.unknown(cmd) {
+		return []string{"?"}
+	}
+	v := s.opt.Vehicle()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ok := []string{"OK"}
+	onOff := func(p *bool) []string {
+		*p = cmd[len(cmd)-1] == '1'
+		return ok
+	}
+	switch arg := cmd[2:]; {
+	case arg == "Z", arg == "WS":
+		s.set = defaults()
+		return []string{"", "", s.opt.Personality.Name}
+	case arg == "D":
+		p, found, memory := s.set.protocol, s.set.found, true
+		s.set = defaults()
+		s.set.protocol, s.set.found, s.set.memory = p, found, memory
+		return ok
+	case arg == "I":
+		return []string{s.opt.Personality.Name}
+	case arg == "@1":
+		return []string{s.opt.Personality.Describe}
+	case arg == "E0", arg == "E1":
+		return onOff(&s.set.echo)
+	case arg == "L0", arg == "L1":
+		return onOff(&s.set.linefeed)
+	case arg == "S0", arg == "S1":
+		return onOff(&s.set.spaces)
+	case arg == "H0", arg == "H1":
+		return onOff(&s.set.headers)
+	case arg == "M0", arg == "M1":
+		return onOff(&s.set.memory)
+	case arg == "RV":
+		return []string{fmt.Sprintf("%.1fV", v.Voltage)}
+	case arg == "PC":
+		s.set.found = false
+		return ok
+	case arg == "DPN":
+		return []string{s.protocolNumber()}
+	case arg == "DP":
+		return []string{"AUTO"}
+	case arg == "CRA", arg == "AR":
+		s.set.receive = ""
+		return ok
+	case strings.HasPrefix(arg, "CRA"):
+		s.set.receive = arg[3:]
+		return ok
+	case strings.HasPrefix(arg, "SP"), strings.HasPrefix(arg, "TP"):
+		if arg[0] == 'S' && s.set.memory {
+			s.counts.Writes++
+		}
+		s.set.protocol, s.set.found = arg[len(arg)-1], false
+		return ok
+	case strings.HasPrefix(arg, "PP"), strings.HasPrefix(arg, "SD"):
+		s.counts.Writes++
+		return ok
+	case strings.HasPrefix(arg, "AT"), strings.HasPrefix(arg, "ST"), strings.HasPrefix(arg, "AL"), strings.HasPrefix(arg, "SH"),
+		strings.HasPrefix(arg, "CAF"), strings.HasPrefix(arg, "CFC"):
+		return ok
+	}
+	return []string{"?"}
+}
+
+// protocolNumber is the answer to ATDPN. The caller holds mu.
+func (s *Sim) protocolNumber() string {
+	switch {
+	case s.opt.Personality.NoProtocolNumber:
+		return "A0"
+	case s.set.protocol != '0':
+		return string(s.set.protocol)
+	case s.set.found:
+		return "A" + string(byte(s.opt.Protocol))
+	}
+	return "A0"
+}
+
+// obd answers a request of the car.
+func (l *line) obd(ctx context.Context, cmd string) error {
+	s := l.sim
+	digits := cmd
+	if len(digits)%2 == 1 {
+		if s.opt.Personality.NoSuffix {
+			return l.lines(ctx, []string{"?"}, NoFault)
+		}
+		digits = digits[:len(digits)-1]
+	}
+	req, err := hex.DecodeString(digits)
+	if err != nil || len(req) == 0 {
+		return l.lines(ctx, []string{"?"}, NoFault)
+	}
+	f := s.fault()
+	s.mu.Lock()
+	s.counts.Requests++
+	set := s.set
+	searching := set.protocol == '0' && !set.found
+	s.mu.Unlock()
+	v := s.opt.Vehicle()
+	switch {
+	case f == Unplugged:
+		return errEnd
+	case f == Silence:
+		return nil
+	case !v.Ignition || set.protocol != '0' && set.protocol != byte(s.opt.Protocol):
+		aborted, err := l.busy(ctx, s.opt.NoDataAfter)
+		if err != nil {
+			return err
+		}
+		word := "UNABLE TO CONNECT"
+		switch {
+		case aborted:
+			word = "STOPPED"
+		case searching:
+		case s.opt.Protocol.can():
+			word = "CAN ERROR"
+		default:
+			word = "BUS INIT: ...ERROR"
+		}
+		return l.lines(ctx, []string{word}, NoFault)
+	}
+	var answers []string
+	delay := s.opt.ECUDelay
+	for _, e := range s.opt.ECUs {
+		if set.receive != "" && e.Address != set.receive {
+			continue
+		}
+		for _, data := range e.answer(v, s.opt.VIN, req) {
+			frames, err := s.opt.Protocol.frames(e.Address, s.bend(f, data), s.opt.Padding)
+			if err != nil {
+				return fmt.Errorf("elmsim: %w", err)
+			}
+			answers = append(answers, frames...)
+			delay = max(delay, s.opt.ECUDelay+e.Delay)
+		}
+	}
+	if answers == nil {
+		delay = s.opt.NoDataAfter
+	}
+	if f == LateAnswer {
+		delay = s.opt.Late
+	}
+	aborted, err := l.busy(ctx, delay)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.set.found = true
+	if answers != nil {
+		s.counts.Answered++
+	}
+	s.mu.Unlock()
+	switch {
+	case aborted && f != LateAnswer:
+		return l.lines(ctx, []string{"STOPPED"}, NoFault)
+	case answers == nil && f == NoFault:
+		return l.lines(ctx, []string{"NO DATA"}, NoFault)
+	}
+	return l.answer(ctx, cmd, answers, set, f, searching)
+}
+
+// busy waits for the car. A byte that arrives meanwhile aborts (DSJ p. 9: "any character").
+func (l *line) busy(ctx context.Context, d time.Duration) (aborted bool, err error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-timer.C:
+		return false, nil
+	case _, ok := <-l.in:
+		if !ok {
+			return false, errEnd
+		}
+		return true, nil
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

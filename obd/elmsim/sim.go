@@ -1,0 +1,248 @@
+package elmsim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options describe the adapter and the car. The zero value is a genuine ELM327 on an idling car with 11-bit CAN.
+type Options struct {
+	// Vehicle is asked for the car's state at each request; default: Idling.
+	Vehicle func() Vehicle
+	// VIN that the engine's ECU tells; "" for none.
+	VIN string
+	// Protocol of the car; default: CAN11Bit500k.
+	Protocol Protocol
+	// ECUs on the bus; default: the engine's with EnginePIDs.
+	ECUs []ECU
+	// ECUDelay is the time from a request to its answer on the bus; 5 to 10 ms are usual on CAN.
+	ECUDelay time.Duration
+	// NoDataAfter is how long the adapter waits before NO DATA; default: 205 ms, that of ATST 32.
+	NoDataAfter time.Duration
+	// Late is the delay of the fault LateAnswer; default: 3 s.
+	Late time.Duration
+	// Personality of the adapter; default: Genuine.
+	Personality Personality
+	// Baud paces the adapter's bytes, ten bits each; 0: unpaced.
+	Baud int
+	// LineSpeed, if set, tells what speed the other side has set. If it differs from Baud, bytes are garbage both ways.
+	LineSpeed func() int
+	// Padding fills CAN frames to eight bytes.
+	Padding bool
+	// Seed of what is drawn by lot.
+	Seed uint64
+	// FaultRate is the share of replies, 0 to 1, that a fault befalls, by fault.
+	FaultRate map[Fault]float64
+}
+
+// A Personality is a kind of adapter.
+type Personality struct {
+	Name     string // the answer to ATI
+	Describe string // the answer to AT@1
+	// Unknown lists commands, without arguments, that are answered with "?".
+	Unknown []string
+	// NoProtocolNumber makes ATDPN answer A0 although connected.
+	NoProtocolNumber bool
+	// NoSuffix makes a request with the number of expected lines a "?".
+	NoSuffix bool
+}
+
+// The personalities. Clones are drawn from reports (brendan-w/python-OBD#22 #27 #218): what they call themselves says
+// nothing about what they can do.
+var (
+	Genuine  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter"}
+	CloneV15 = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATPC", "ATIGN", "ATPPS", "ATCV"}, NoProtocolNumber: true}
+	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true}
+)
+
+// Counts are what a Sim has done so far.
+type Counts struct {
+	Requests int // put on the car's bus, also while the car was off
+	Answered int
+	Commands int // lines from the other side, AT and other
+	Writes   int // attempts to write the adapter's non-volatile memory: ATSP with memory on, ATPP, ATSD
+	Faults   map[Fault]int
+}
+
+// A Sim is a simulated adapter. It may serve one connection after another, and keeps its settings between them, as the real
+// one does while it has power. Make one with New.
+type Sim struct {
+	opt Options
+
+	mu     sync.Mutex // guards the following
+	rng    *rand.Rand
+	set    settings
+	queue  []Fault // to befall the next replies
+	counts Counts
+	log    []string // the last commands, newest last
+}
+
+// settings are what AT commands change.
+type settings struct {
+	echo, linefeed, spaces, headers, memory bool
+	protocol                                byte // '0' automatic
+	found                                   bool // the bus has been found
+	receive                                 string
+}
+
+func defaults() settings {
+	return settings{echo: true, linefeed: true, spaces: true, memory: true, protocol: '0'}
+}
+
+// New makes a simulated adapter.
+func New(opt Options) *Sim {
+	if opt.Vehicle == nil {
+		opt.Vehicle = Idling
+	}
+	if opt.Protocol == 0 {
+		opt.Protocol = CAN11Bit500k
+	}
+	if opt.ECUs == nil {
+		opt.ECUs = []ECU{{Address: opt.Protocol.engine(), PIDs: EnginePIDs, VIN: true}}
+	}
+	if opt.NoDataAfter == 0 {
+		opt.NoDataAfter = 205 * time.Millisecond
+	}
+	if opt.Late == 0 {
+		opt.Late = 3 * time.Second
+	}
+	if opt.Personality.Name == "" {
+		opt.Personality = Genuine
+	}
+	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: defaults(), counts: Counts{Faults: map[Fault]int{}}}
+}
+
+// Inject makes faults befall the next replies to requests of the car, one each, in order. NoFault lets one pass.
+func (s *Sim) Inject(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, faults...)
+}
+
+// Counts may be called from any goroutine.
+func (s *Sim) Counts() Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts
+	c.Faults = make(map[Fault]int, len(s.counts.Faults))
+	for f, n := range s.counts.Faults {
+		c.Faults[f] = n
+	}
+	return c
+}
+
+// Commands are the last lines that arrived, at most 1000, newest last.
+func (s *Sim) Commands() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.log...)
+}
+
+// PowerCycle resets all settings, as pulling the adapter does.
+func (s *Sim) PowerCycle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set = defaults()
+}
+
+// Serve speaks on conn until it ends or ctx is done, and closes it. It returns nil for both of these ends.
+func (s *Sim) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
+	in := make(chan byte, 4096)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer close(in)
+		buf := make([]byte, 256)
+		for {
+			n, err := conn.Read(buf)
+			for _, b := range buf[:n] {
+				select {
+				case in <- b:
+				case <-ctx.Done():
+					return
+				}
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	l := &line{sim: s, conn: conn, in: in}
+	err := l.run(ctx)
+	cancel()
+	if stop() {
+		_ = conn.Close()
+	}
+	reader.Wait()
+	if errors.Is(err, errEnd) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// ServeListener serves one connection after another until ctx is done, as a Wi-Fi adapter does, and closes ln.
+func (s *Sim) ServeListener(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	defer ln.Close()
+	for {
+		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = conn.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("elmsim: accept: %w", err)
+		}
+		// One client's broken line is no reason to refuse the next.
+		_ = s.Serve(ctx, conn)
+	}
+}
+
+// fault draws what befalls the next reply.
+func (s *Sim) fault() Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := NoFault
+	if len(s.queue) > 0 {
+		f, s.queue = s.queue[0], s.queue[1:]
+	} else {
+		x := s.rng.Float64()
+		for g := NoFault + 1; g < faultEnd; g++ {
+			if x -= s.opt.FaultRate[g]; x < 0 && s.opt.FaultRate[g] > 0 {
+				f = g
+				break
+			}
+		}
+	}
+	if f != NoFault {
+		s.counts.Faults[f]++
+	}
+	return f
+}
+
+func (s *Sim) roll(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rng.IntN(n)
+}
+
+func (s *Sim) unknown(cmd string) bool {
+	name := strings.TrimRight(cmd, "0123456789")
+	for _, u := range s.opt.Personality.Unknown {
+		if name == u || cmd == u || (u == "ATCRA" && strings.HasPrefix(cmd, u)) || (u == "ATST" && strings.HasPrefix(cmd, u)) {
+			return true
+		}
+	}
+	return false
+}

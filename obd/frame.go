@@ -1,0 +1,161 @@
+package obd
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A message is one complete answer of one ECU, its data from the service byte on.
+type message struct {
+	ecu  string
+	data []byte
+}
+
+// parseReply turns the reply to a request of the car into messages. Only those of ecu are looked at, or all if ecu is "".
+// One line that is not a whole frame makes the whole reply ErrMalformed: a reply with damage in it is not trusted elsewhere.
+//
+// A pending answer (7F xx 78) that is followed by another message of its ECU is dropped; see ISO 14229-1 A.1.
+func parseReply(cmd string, raw []byte, f framing, ecu string) ([]message, error) {
+	lines, err := scanReply(cmd, raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("%s: empty reply: %w", cmd, ErrMalformed)
+	}
+	var can assembler
+	var out []message
+	for _, line := range lines {
+		digits := squeeze(line)
+		var m message
+		var complete bool
+		switch f {
+		case framingCAN11, framingCAN29:
+			m, complete, err = can.canLine(digits, f, ecu)
+		case framingISO, framingJ1850:
+			m, complete, err = busLine(digits, f, ecu)
+		default:
+			err = fmt.Errorf("unknown protocol: %w", ErrMalformed)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %.40q: %w", cmd, line, err)
+		}
+		if complete {
+			out = append(out, m)
+		}
+	}
+	if err := can.done(); err != nil {
+		return nil, fmt.Errorf("%s: %w", cmd, err)
+	}
+	return dropPending(out), nil
+}
+
+// canLine takes a line apart that holds a CAN frame.
+func (a *assembler) canLine(digits string, f framing, ecu string) (message, bool, error) {
+	idDigits := 3
+	if f == framingCAN29 {
+		idDigits = 8
+	}
+	if len(digits) < idDigits+2 || !isHex(digits[:idDigits]) {
+		return message{}, false, ErrMalformed
+	}
+	id := digits[:idDigits]
+	data, err := unhex(digits[idDigits:])
+	if err != nil {
+		return message{}, false, err
+	}
+	// A CAN frame has at most 8 bytes; one more is the checksum that obdsim appends on CAN.
+	if len(data) > 9 {
+		return message{}, false, fmt.Errorf("%d bytes in a CAN frame: %w", len(data), ErrMalformed)
+	}
+	// ISO 15765-4: answers come from 7E8 to 7EF, or from 18DAF1xx. Anything else is other traffic.
+	if !obdSource(id, f) || ecu != "" && id != ecu {
+		return message{}, false, nil
+	}
+	return a.frame(id, data)
+}
+
+func obdSource(id string, f framing) bool {
+	if f == framingCAN29 {
+		return strings.HasPrefix(id, "18DAF1")
+	}
+	return strings.HasPrefix(id, "7E") && id[2] >= '8'
+}
+
+// busLine takes a line of K-line or J1850 apart: three header bytes, data, checksum (DSJ, "Interpreting the headers").
+func busLine(digits string, f framing, ecu string) (message, bool, error) {
+	b, err := unhex(digits)
+	if err != nil {
+		return message{}, false, err
+	}
+	if len(b) < 5 {
+		return message{}, false, fmt.Errorf("%d bytes: %w", len(b), ErrMalformed)
+	}
+	last := len(b) - 1
+	want := sum8(b[:last])
+	if f == framingJ1850 {
+		want = crcJ1850(b[:last])
+	}
+	if b[last] != want {
+		return message{}, false, fmt.Errorf("checksum %02X instead of %02X: %w", b[last], want, ErrMalformed)
+	}
+	data := b[3:last]
+	// KWP2000 carries the length in the low six bits of the format byte; bit 7 tells it from the 48 of ISO 9141-2.
+	if n := int(b[0] & 0x3F); f == framingISO && b[0]&0x80 != 0 && n != 0 && n != len(data) {
+		return message{}, false, fmt.Errorf("%d data bytes where the header says %d: %w", len(data), n, ErrMalformed)
+	}
+	id := fmt.Sprintf("%02X", b[2])
+	if ecu != "" && id != ecu {
+		return message{}, false, nil
+	}
+	return message{ecu: id, data: data}, true, nil
+}
+
+func isHex(s string) bool {
+	for _, c := range s {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+// dropPending removes "answer pending" where the same ECU has said more.
+func dropPending(in []message) []message {
+	out := make([]message, 0, len(in))
+	for i, m := range in {
+		later := false
+		for _, n := range in[i+1:] {
+			later = later || n.ecu == m.ecu
+		}
+		if later && len(m.data) == 3 && m.data[0] == 0x7F && m.data[2] == 0x78 {
+			continue
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// answerTo picks the answer to service and pid out of the messages of one ECU.
+//
+// Errors: a *NegativeResponse; ErrNoData if there is no message; ErrMismatch if it answers something else; ErrMalformed
+// if two answers contradict each other.
+func answerTo(msgs []message, service, pid byte) ([]byte, error) {
+	var found []byte
+	for _, m := range msgs {
+		d := m.data
+		switch {
+		case len(d) == 3 && d[0] == 0x7F && d[1] == service:
+			return nil, &NegativeResponse{Service: d[1], Code: d[2]}
+		case len(d) < 2 || d[0] != service+0x40 || d[1] != pid:
+			return nil, fmt.Errorf("asked %02X%02X, got % X: %w", service, pid, d, ErrMismatch)
+		case found != nil && string(found) != string(d):
+			return nil, fmt.Errorf("two answers, % X and % X: %w", found, d, ErrMalformed)
+		}
+		found = d
+	}
+	if found == nil {
+		return nil, fmt.Errorf("asked %02X%02X, only other ECUs answered: %w", service, pid, ErrNoData)
+	}
+	return found, nil
+}
