@@ -1,0 +1,334 @@
+package buffer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+)
+
+const (
+	// ringBytes bounds the records that wait in memory for the disk. At 10 records of 150 B a second it holds 45 minutes
+	// of a disk that fails.
+	ringBytes = 4 << 20
+	// ringBusyBytes is what may wait, at least, beside the records that are being written just now.
+	ringBusyBytes = 1 << 20
+	// frameBytes is how much a frame holds before compression: large enough that its header and the page it ends in do not
+	// count, small enough that damage costs little and a Reader needs little memory.
+	frameBytes = 64 << 10
+	// maxSpares is how many recycled segments are kept for later use.
+	maxSpares = 2
+	// idleAck is the longest time that an acknowledgement waits for a frame to ride in.
+	idleAck = 30 * time.Second
+)
+
+// A Log is an open buffer. Its methods may be called from any goroutine.
+type Log struct {
+	opts      Options
+	dir       fsys
+	lock      io.Closer
+	log       *slog.Logger
+	maxRecord int
+
+	wake   chan struct{} // tells Run that there is something new to do
+	closed chan struct{} // closed by Close
+
+	writing sync.Mutex // held while the disk is written; taken before mu
+	w       writer
+
+	mu        sync.Mutex
+	closing   bool
+	next      uint64 // number of the next record
+	committed uint64 // number behind the last committed one
+	inflight  pending
+	open      pending
+	busy      bool // inflight is being written: it must not change
+	acks      acks
+	ackGen    uint64    // counts changes of acks
+	ackGenOK  uint64    // ackGen of the last committed frame
+	lastFrame time.Time // when it was committed
+
+	segments   []*segment // oldest first
+	bytes      int64      // of all our files but the lock
+	tail       uint64     // number behind the last good record on disk
+	tailReason string     // why tail..committed is missing
+
+	waiting int           // Readers waiting on changed
+	changed chan struct{} // closed, and made anew, when committed moves
+
+	full       bool      // no room on disk, and DropNewest
+	failures   int       // commits that failed in a row
+	retryAt    time.Time // when Run tries again
+	problem    string    // why the storage does not work; empty if it does
+	commits    uint64
+	commitTime time.Duration
+	lost       map[string]uint64
+	damaged    acks // damaged ranges that are counted already
+}
+
+// Open opens the buffer in Options.Dir, and makes it if there is none. It reads the names of the files and the newest
+// segment. It does not fail because of what the files contain, but for [ErrFormat]; what is damaged is skipped.
+func Open(opts Options) (*Log, error) {
+	opts, err := opts.complete()
+	if err != nil {
+		return nil, err
+	}
+	return open(osDir{opts.Dir}, opts)
+}
+
+// open is Open on any file system, with complete options.
+func open(dir fsys, opts Options) (_ *Log, err error) {
+	lock, err := dir.Lock(lockName)
+	if errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("open buffer %s: %w by another process: stop it, or choose another directory", opts.Dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open buffer %s: %w", opts.Dir, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = lock.Close()
+		}
+	}()
+	r, err := recoverDir(dir, int64(opts.SegmentBytes), opts.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("open buffer %s: %w", opts.Dir, err)
+	}
+	l := &Log{
+		opts: opts, dir: dir, lock: lock, log: opts.Logger,
+		maxRecord: opts.SegmentBytes / 4,
+		wake:      make(chan struct{}, 1),
+		closed:    make(chan struct{}),
+		next:      r.next, committed: r.next,
+		acks: r.acks, lastFrame: time.Now(),
+		segments: r.segments,
+		tail:     r.tail, tailReason: r.tailReason,
+		changed: make(chan struct{}),
+		lost:    make(map[string]uint64),
+		damaged: acks{below: 1},
+	}
+	l.w = writer{lastID: r.lastID, uuid: r.uuid}
+	if !r.hasUUID {
+		_, _ = rand.Read(l.w.uuid[:])         // crypto/rand does not fail
+		l.w.uuid[6] = l.w.uuid[6]&0x0f | 0x40 // version 4, RFC 9562
+		l.w.uuid[8] = l.w.uuid[8]&0x3f | 0x80 // its variant
+	}
+	l.w.durable.copyFrom(&r.acks, maxRanges)
+	for _, s := range r.segments {
+		l.bytes += s.size
+	}
+	for _, f := range r.spares {
+		l.w.spares = append(l.w.spares, f)
+		l.bytes += f.Size
+	}
+	for _, f := range r.odd {
+		l.w.leftover = append(l.w.leftover, f)
+		l.bytes += f.Size
+	}
+	l.removeLeftover()
+	if r.next > r.tail {
+		l.lost[r.tailReason] += r.next - r.tail
+		l.damaged.add(r.tail, r.next)
+		l.log.Warn("records at the end are lost", "from", r.tail, "to", r.next-1, "reason", r.tailReason)
+	}
+	return l, nil
+}
+
+// Append puts a copy of record into memory and returns its number. It never waits for the disk. The record is durable
+// after the next commit. Errors: ErrTooBig, ErrClosed, and with DropNewest ErrFull.
+func (l *Log) Append(record []byte) (seq uint64, err error) {
+	if len(record) > l.maxRecord {
+		return 0, fmt.Errorf("append record of %d bytes: %w: at most %d, a quarter of a segment", len(record), ErrTooBig, l.maxRecord)
+	}
+	now := time.Now()
+	need := recordBytes(len(record))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		return 0, ErrClosed
+	}
+	if !l.makeRoom(need) {
+		l.lost[reasonRefused]++
+		return 0, ErrFull
+	}
+	seq = l.next
+	l.next++
+	l.open.push(seq, record, now)
+	if l.open.count == 1 || l.open.bytes() >= frameBytes && l.open.bytes()-need < frameBytes {
+		l.signal()
+	}
+	return seq, nil
+}
+
+// makeRoom gives up the oldest uncommitted records until need bytes fit, or says that they do not.
+func (l *Log) makeRoom(need int) bool {
+	full := func() bool {
+		if l.busy {
+			return l.open.bytes()+need > max(ringBusyBytes, ringBytes-l.inflight.bytes())
+		}
+		return l.inflight.bytes()+l.open.bytes()+need > ringBytes
+	}
+	if l.opts.Overflow == DropNewest {
+		return !l.full && !full()
+	}
+	for full() {
+		p := &l.inflight
+		if l.busy || p.count == 0 {
+			p = &l.open
+		}
+		b, _ := p.frame(0, 0)
+		p.drop(len(b), 1)
+		l.lost[ReasonOverflow]++
+	}
+	return true
+}
+
+// signal tells Run to look again.
+func (l *Log) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Ack says that records from..to (inclusive) need not be kept. The order does not matter. Numbers that are not committed
+// yet are ignored. The acknowledgement rides in the next frame; a segment is recycled once a frame with the
+// acknowledgement of all its records is durable. Of the ranges above the position 64 are durable, the lowest ones.
+func (l *Log) Ack(from, to uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if to >= l.committed {
+		to = l.committed - 1
+	}
+	if l.acks.add(from, to+1) {
+		l.ackGen++
+		if l.full {
+			l.retryAt = time.Now() // there may be room again
+		}
+		l.signal()
+	}
+}
+
+// Unacked returns the first range (inclusive) of committed records at or above from that are not acknowledged. Numbers
+// of lost records are in it too, until they are acknowledged.
+func (l *Log) Unacked(from uint64) (first, last uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first = l.acks.next(from)
+	if first >= l.committed {
+		return 0, 0, false
+	}
+	return first, min(l.acks.until(first), l.committed) - 1, true
+}
+
+// Committed returns the number behind the last committed record.
+func (l *Log) Committed() (next uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.committed
+}
+
+// Stats returns a snapshot. It costs no disk access.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	oldest := l.committed
+	if len(l.segments) > 0 {
+		oldest = l.segments[0].first
+	}
+	s := Stats{
+		State:       "ok",
+		FirstSeq:    l.acks.next(oldest),
+		NextSeq:     l.next,
+		AckedBelow:  l.acks.below,
+		Bytes:       l.bytes,
+		MaxBytes:    l.opts.MaxBytes,
+		Segments:    len(l.segments),
+		Unsynced:    l.inflight.count + l.open.count,
+		Commits:     l.commits,
+		CommitTime:  l.commitTime,
+		LostRecords: maps.Clone(l.lost),
+	}
+	if s.FirstSeq >= l.committed {
+		s.FirstSeq = l.next
+	}
+	s.Records = l.acks.missing(oldest, l.committed) + uint64(s.Unsynced)
+	if l.problem != "" {
+		s.State = l.problem
+	}
+	if since, ok := l.oldestUnsynced(); ok {
+		s.OldestUnsynced = time.Since(since)
+	}
+	return s
+}
+
+// oldestUnsynced is when the oldest record that is not committed was appended.
+func (l *Log) oldestUnsynced() (time.Time, bool) {
+	switch {
+	case l.inflight.count > 0:
+		return l.inflight.since, true
+	case l.open.count > 0:
+		return l.open.since, true
+	}
+	return time.Time{}, false
+}
+
+// Close commits what is in memory, writes the acknowledgement and gives the directory free, also if that fails. Readers
+// return ErrClosed from then on.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closing {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.closing = true
+	l.mu.Unlock()
+
+	l.writing.Lock()
+	err := l.commitAll(true)
+	l.seal()
+	l.writing.Unlock()
+
+	l.mu.Lock()
+	left := l.inflight.count + l.open.count
+	l.mu.Unlock()
+	close(l.closed)
+	if err != nil {
+		err = fmt.Errorf("close buffer %s: %d records are not on disk: %w", l.opts.Dir, left, err)
+	}
+	if uerr := l.lock.Close(); uerr != nil && err == nil {
+		err = fmt.Errorf("close buffer %s: release lock: %w", l.opts.Dir, uerr)
+	}
+	return err
+}
+
+// Run commits when a record has waited for Options.Sync, or a full frame is there, until ctx is done; then once more. It
+// returns nil, or ErrClosed if the log is closed before. While the storage fails it tries again, ever more rarely.
+func (l *Log) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if err := l.Commit(); err != nil && !errors.Is(err, ErrClosed) {
+				l.log.Error("last commit failed", "err", err)
+			}
+			return nil
+		case <-l.closed:
+			return ErrClosed
+		case <-l.wake:
+		case <-timer.C:
+		}
+		wait, due := l.due()
+		if due {
+			l.commitDue()
+			wait, _ = l.due()
+		}
+		timer.Reset(wait)
+	}
+}

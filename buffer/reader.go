@@ -1,0 +1,335 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// A Reader hands out committed records in order. Any number of Readers may read a Log; each belongs to one goroutine at
+// a time.
+type Reader struct {
+	l    *Log
+	next uint64 // number of the next record to hand out
+
+	seg *segment // that f is of; nil if none is open
+	f   file
+	sc  scanner
+	dec frameDecoder
+
+	h       frameHeader // of the frame at hand, if have
+	have    bool
+	decoded bool
+	at      int64
+	skipped bool   // whether there is damage between it and the last good one
+	rest    []byte // its records from number seq on
+	seq     uint64
+}
+
+// Reader returns a Reader that begins at record from; at 0, at the oldest record that is not acknowledged.
+func (l *Log) Reader(from uint64) *Reader { return &Reader{l: l, next: max(from, 1)} }
+
+// Next returns the next entry, and waits for a record to be committed if there is none. Acknowledged records are skipped.
+// It returns the context's error when ctx is done, ErrClosed when the log is closed, ErrFormat when a newer version wrote
+// the next record; another error means that the disk could not be read: the same entry can be asked for again.
+func (r *Reader) Next(ctx context.Context) (Entry, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return Entry{}, err
+		}
+		e, ok, err := r.TryNext()
+		if ok || err != nil {
+			return e, err
+		}
+		r.l.mu.Lock()
+		if r.next < r.l.committed {
+			r.l.mu.Unlock()
+			continue
+		}
+		changed := r.l.changed
+		r.l.waiting++
+		r.l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-r.l.closed:
+		case <-ctx.Done():
+			return Entry{}, ctx.Err()
+		}
+	}
+}
+
+// TryNext is Next without waiting: it returns false if no record is there yet.
+func (r *Reader) TryNext() (Entry, bool, error) {
+	for {
+		e, seg, err := r.locate()
+		switch {
+		case err != nil:
+			r.Close()
+			return Entry{}, false, err
+		case e.Lost != nil:
+			return e, true, nil
+		case seg == nil:
+			return Entry{}, false, nil
+		}
+		e, ok, err := r.read(seg)
+		if ok {
+			return e, true, nil
+		}
+		if r.overtaken(seg) {
+			continue // what was read may be of another life
+		}
+		if err != nil {
+			r.Close()
+			return Entry{}, false, err
+		}
+	}
+}
+
+// Close frees the open file. The Reader may be used again; it goes on where it was.
+func (r *Reader) Close() {
+	if r.f != nil {
+		_ = r.f.Close() // it was only read
+	}
+	r.seg, r.f, r.have, r.skipped = nil, nil, false, false
+}
+
+// locate finds the segment of the next record, or the gap that it is in, or neither if there is nothing to read yet.
+func (r *Reader) locate() (Entry, *segment, error) {
+	l := r.l
+	select {
+	case <-l.closed:
+		return Entry{}, nil, ErrClosed
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.next = l.acks.next(r.next)
+	if r.next >= l.committed {
+		return Entry{}, nil, nil
+	}
+	// The first segment behind the one that may hold it. Their ranges do not overlap.
+	i, _ := slices.BinarySearchFunc(l.segments, r.next, func(s *segment, seq uint64) int {
+		if s.first <= seq {
+			return -1
+		}
+		return 1
+	})
+	if i > 0 && r.next < l.segments[i-1].next {
+		return Entry{}, l.segments[i-1], nil
+	}
+	to, reason := l.committed, l.tailReason
+	switch {
+	case i < len(l.segments):
+		to, reason = min(to, l.segments[i].first), l.segments[i].gapReason
+		if i == 0 || reason == "" {
+			reason = ReasonOverflow
+		}
+	case reason == "":
+		reason = ReasonDamaged
+	}
+	return r.lose(to, reason), nil, nil
+}
+
+// lose returns word of the loss of all records that are not acknowledged from the next one to to (exclusive), as far as
+// they are in one piece, and moves on behind it. Log.mu is held.
+func (r *Reader) lose(to uint64, reason string) Entry {
+	from := r.next
+	to = min(to, r.l.acks.until(from))
+	if reason != ReasonOverflow { // overflow was counted when it happened
+		r.l.lost[reason] += r.l.damaged.missing(from, to)
+		r.l.damaged.add(from, to)
+	}
+	r.next = to
+	return Entry{Seq: from, Lost: &Lost{From: from, To: to - 1, Reason: reason}}
+}
+
+// overtaken says whether the segment was discarded, and forgets it then.
+func (r *Reader) overtaken(seg *segment) bool {
+	r.l.mu.Lock()
+	gone := seg.gone
+	r.l.mu.Unlock()
+	if gone {
+		r.Close()
+	}
+	return gone
+}
+
+// read returns the next entry from a segment that has it. ok is false if it has to be looked for again.
+func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
+	if err := r.openSegment(seg); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return Entry{}, false, err
+		}
+		// The file is gone, and nothing but a person can have removed it, if the directory is still ours.
+		files, derr := r.l.dir.ReadDir()
+		if derr != nil || !slices.ContainsFunc(files, func(f fileInfo) bool { return f.Name == lockName }) {
+			return Entry{}, false, err
+		}
+		r.l.mu.Lock()
+		defer r.l.mu.Unlock()
+		if seg.gone {
+			return Entry{}, false, nil
+		}
+		return r.lose(seg.next, ReasonDamaged), true, nil
+	}
+	for {
+		if !r.have {
+			var skipped bool
+			r.h, r.at, skipped, r.have, err = r.sc.next()
+			if err != nil {
+				return Entry{}, false, err
+			}
+			r.decoded = false
+			r.skipped = r.skipped || skipped
+			if !r.have {
+				return r.segmentEnd(seg)
+			}
+		}
+		if r.h.end() <= r.next {
+			r.have, r.skipped = false, false
+			continue
+		}
+		if !r.decoded {
+			damaged, err := r.decodeFrame()
+			if err != nil {
+				return Entry{}, false, err
+			}
+			if damaged {
+				r.have, r.skipped = false, true
+				continue
+			}
+		}
+		return r.fromFrame(seg)
+	}
+}
+
+// decodeFrame reads the records of the frame at hand.
+func (r *Reader) decodeFrame() (damaged bool, err error) {
+	body, err := r.sc.body(&r.h, r.at)
+	if err != nil {
+		return false, err
+	}
+	if r.rest, err = r.dec.decode(&r.h, body, nil); err != nil {
+		return true, nil
+	}
+	r.seq = r.h.first
+	r.decoded = true
+	return false, nil
+}
+
+// fromFrame returns the next record from the frame at hand, or the loss of those before it.
+func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
+	if r.h.first > r.next {
+		r.l.mu.Lock()
+		defer r.l.mu.Unlock()
+		if seg.gone {
+			return Entry{}, false, nil
+		}
+		reason := ReasonDamaged
+		if !r.skipped {
+			reason = ReasonOverflow
+		}
+		return r.lose(min(r.h.first, seg.next), reason), true, nil
+	}
+	for {
+		record, rest, ok := cutRecord(r.rest)
+		if !ok {
+			r.have = false
+			return Entry{}, false, nil
+		}
+		r.rest = rest
+		seq := r.seq
+		r.seq++
+		if seq == r.next {
+			r.next++
+			r.skipped = false
+			return Entry{Seq: seq, Data: record}, true, nil
+		}
+	}
+}
+
+// segmentEnd is called when the segment has no more frames although it should hold the next record.
+func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
+	l := r.l
+	l.mu.Lock()
+	if r.sc.limit < seg.end { // more was committed in the meantime
+		r.sc.limit = seg.end
+		l.mu.Unlock()
+		return Entry{}, false, nil
+	}
+	var after *segment
+	if i := slices.Index(l.segments, seg); i >= 0 && i+1 < len(l.segments) && !l.segments[i+1].gapKnown {
+		after = l.segments[i+1]
+	}
+	l.mu.Unlock()
+	if after != nil {
+		from, reason := l.readGap(after)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		after.gapKnown = true
+		after.gapReason = reason
+		if from >= seg.first && from < seg.next && !seg.gone {
+			seg.next = from
+		}
+		return Entry{}, false, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seg.gone {
+		return Entry{}, false, nil
+	}
+	return r.lose(seg.next, ReasonDamaged), true, nil
+}
+
+// readGap reads from the header of a segment which numbers before it are missing, and why.
+func (l *Log) readGap(s *segment) (from uint64, reason string) {
+	f, err := l.dir.Open(s.name, false)
+	if err != nil {
+		return s.first, ReasonDamaged
+	}
+	defer func() { _ = f.Close() }()
+	var b [segmentHeaderBytes]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return s.first, ReasonDamaged
+	}
+	h, ok := parseSegmentHeader(b[:])
+	if !ok || h.id != s.id {
+		return s.first, ReasonDamaged
+	}
+	return h.gapFrom, h.gapReason
+}
+
+// openSegment makes seg the open one, and takes in how far it may be read.
+func (r *Reader) openSegment(seg *segment) error {
+	r.l.mu.Lock()
+	end := seg.end
+	r.l.mu.Unlock()
+	if r.seg == seg {
+		r.sc.limit = end
+		return nil
+	}
+	r.Close()
+	f, err := r.l.dir.Open(seg.name, false)
+	if err != nil {
+		return fmt.Errorf("open segment %s: %w", seg.name, err)
+	}
+	r.seg, r.f = seg, f
+	r.sc.start(seg.name, f, seg.id, end)
+	if end < segmentHeaderBytes {
+		return nil
+	}
+	b, err := r.sc.bytes(0, segmentHeaderBytes)
+	if err != nil {
+		r.Close()
+		return err
+	}
+	if h, ok := parseSegmentHeader(b); ok && h.id == seg.id {
+		if err := h.known(seg.name); err != nil {
+			r.Close()
+			return err
+		}
+	}
+	return nil
+}
