@@ -2,7 +2,9 @@ package gps
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net"
 	"time"
 )
 
@@ -24,6 +26,22 @@ type Options struct {
 	Candidates func() ([]string, error)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger
+
+	// OpenSerial opens a serial device; default: the device of that name, raw, 8N1. An error that is fs.ErrNotExist means
+	// unplugged. For tests and for ports that are no devices.
+	OpenSerial func(device string, baud int) (SerialPort, error)
+	// Dial connects to tcp://; default: net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Listen listens for udp://; default: net.ListenConfig, or a multicast group where the host is one.
+	Listen func(ctx context.Context, network, address string) (net.PacketConn, error)
+}
+
+// A SerialPort is an open serial device. Read returns 0 bytes and no error when nothing came for a while; any error means
+// that the device is gone. Close ends a Read.
+type SerialPort interface {
+	io.ReadWriteCloser
+	// SetSpeed changes the line speed and drops what was received at the old one.
+	SetSpeed(baud int) error
 }
 
 // State is what the receiver is doing.
@@ -71,10 +89,3 @@ type Status struct {
 	NoiseBytes  uint64 // bytes outside of sentences
 	Opens       uint64 // successful openings of the source
 }
-
-// The methods of Receiver are implemented beside this file; this is their contract:
-//
-//	func New(Options) (*Receiver, error)           // checks Source without opening it
-//	func (*Receiver) Run(context.Context, Handler) error // until ctx is done, then nil
-//	func (*Receiver) Status() Status               // from any goroutine
-var _ = context.Background

@@ -1,0 +1,119 @@
+package gps
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.bug.st/serial"
+)
+
+// serialReadTimeout lets a reader look up now and then, so that a port can be closed; it does not bound the session.
+const serialReadTimeout = 200 * time.Millisecond
+
+// speeds are tried in this order after the one that worked last: today's defaults first, then the standard's 4800, then
+// what is rare.
+var speeds = []int{9600, 115200, 4800, 38400, 57600, 19200, 230400}
+
+// device is a serial device of the system.
+type device struct {
+	serial.Port
+	// reading is held by Read, so that Close cannot close the descriptor under it: its number could be another file by then.
+	reading sync.Mutex
+}
+
+// Read implements SerialPort.
+func (d *device) Read(p []byte) (int, error) {
+	d.reading.Lock()
+	defer d.reading.Unlock()
+	return d.Port.Read(p)
+}
+
+// Close implements SerialPort. It waits for a Read, at most serialReadTimeout.
+func (d *device) Close() error {
+	d.reading.Lock()
+	defer d.reading.Unlock()
+	return d.Port.Close()
+}
+
+func openDevice(name string, baud int) (SerialPort, error) {
+	p, err := serial.Open(name, mode(baud))
+	if err != nil {
+		return nil, err
+	}
+	if err := p.SetReadTimeout(serialReadTimeout); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return &device{Port: p}, nil
+}
+
+func mode(baud int) *serial.Mode {
+	return &serial.Mode{BaudRate: baud, DataBits: 8, Parity: serial.NoParity, StopBits: serial.OneStopBit}
+}
+
+// SetSpeed implements SerialPort.
+func (d *device) SetSpeed(baud int) error {
+	if err := d.SetMode(mode(baud)); err != nil {
+		return err
+	}
+	return d.ResetInputBuffer()
+}
+
+// ignoresSpeed reports whether a device takes and sends bytes at any line speed: pseudo terminals, and USB devices of the
+// communications class. Silence or nonsense there is not a matter of speed.
+func ignoresSpeed(name string) bool {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	return strings.HasPrefix(name, "/dev/pts/") || strings.HasPrefix(name, "/dev/ttyACM")
+}
+
+// openReason says for a person why a serial device cannot be opened.
+func openReason(name string, err error) string {
+	var p *serial.PortError
+	if errors.As(err, &p) {
+		switch p.Code() {
+		case serial.PortBusy:
+			return name + " is in use by another program: run obdagent doctor"
+		case serial.PermissionDenied:
+			return name + ": no permission; add the user to the group that owns the device (often dialout)"
+		case serial.InvalidSerialPort:
+			return name + " is not a serial port"
+		case serial.InvalidSpeed:
+			return name + " does not take this line speed"
+		}
+	}
+	return fmt.Sprintf("%s: %v", name, err)
+}
+
+// listPorts returns the serial ports of the system without opening any: opening a port that another program uses would
+// change its line speed. Ports that the kernel writes its console to are left out, as are UARTs that do not exist.
+func listPorts() ([]string, error) {
+	console, err := os.ReadFile("/sys/class/tty/console/active")
+	if err != nil {
+		console = nil // a container: no console to keep off
+	}
+	consoles := strings.Fields(string(console))
+	var ports []string
+	for _, pattern := range []string{"ttyUSB*", "ttyACM*", "ttyAMA*", "ttymxc*", "ttyO*", "ttySC*", "ttyS[0-9]*"} {
+		found, err := filepath.Glob("/dev/" + pattern)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", pattern, err)
+		}
+		for _, name := range found {
+			tty := filepath.Base(name)
+			// Type 0 is PORT_UNKNOWN: a number that the driver reserves, without a UART (Documentation/ABI/testing/sysfs-tty).
+			kind, err := os.ReadFile("/sys/class/tty/" + tty + "/type")
+			if err == nil && strings.TrimSpace(string(kind)) == "0" && strings.HasPrefix(tty, "ttyS") || slices.Contains(consoles, tty) {
+				continue
+			}
+			ports = append(ports, name)
+		}
+	}
+	return ports, nil
+}
