@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -58,7 +59,30 @@ func (c *Cable) Plug() (io.ReadWriteCloser, error) {
 		return fail(err)
 	}
 	c.device, c.tty = device, tty
-	return device, nil
+	return &end{File: device, tty: tty}, nil
+}
+
+// maxUnread is what may wait in the port for a reader: more than a receiver's burst, far less than the 4 KiB at which a
+// pseudo-terminal would make the simulator wait.
+const maxUnread = 2 << 10
+
+// end is the simulator's end of a plugged cable.
+type end struct {
+	*os.File
+	tty *os.File
+}
+
+// Write drops what nobody has read, as a serial port does while no program has it open: whoever opens it hears the present
+// and not the past.
+func (e *end) Write(p []byte) (int, error) {
+	unread, err := unix.IoctlGetInt(int(e.tty.Fd()), unix.TIOCINQ)
+	if err == nil && unread+len(p) > maxUnread {
+		err = unix.IoctlSetInt(int(e.tty.Fd()), unix.TCFLSH, unix.TCIFLUSH)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cable: %w", err)
+	}
+	return e.File.Write(p)
 }
 
 // Pull makes the port disappear. Pulling an unplugged cable does nothing.

@@ -79,8 +79,9 @@ type Fuser struct {
 	differFrom time.Duration // since when the two speeds differ; valid if differ
 	differ     bool
 
-	last      time.Duration // moment of the last record that the interval counts from; valid if any
-	any       bool
+	begun     bool          // time has passed at least once
+	last      time.Duration // moment of the last record that the interval counts from, else of when time began to pass
+	any       bool          // there was a record
 	clockStep bool
 }
 
@@ -100,8 +101,12 @@ func (f *Fuser) Vehicle(v obd.Vehicle) { f.vin = v.VIN }
 // ClockStep notes that the time source contradicted itself: the next record says so.
 func (f *Fuser) ClockStep() { f.clockStep = true }
 
-// Car takes a change of the session with the car, at the moment now. When the car begins or ceases to answer it gives a record.
+// Car takes a change of the session with the car, at the moment now. When the car begins or ceases to answer it gives a record;
+// that the session is closed, because the agent stops, says nothing of the car.
 func (f *Fuser) Car(c obd.StateChange, now time.Duration) (record.Record, bool) {
+	if c.To == obd.StateClosed {
+		return record.Record{}, false
+	}
 	live := c.To == obd.StateLive
 	if live == f.live {
 		return record.Record{}, false
@@ -165,6 +170,11 @@ func (f *Fuser) Fix(x gps.Fix, utc time.Time) (record.Record, bool) {
 
 // Tick lets time pass. It gives a record when one is due and no epochs come that it could lie on.
 func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
+	if !f.begun {
+		// Both sources are still being opened: the first heartbeat is due when they have had an interval for it.
+		f.begun = true
+		f.last = max(f.last, now)
+	}
 	if f.hasEpoch && now-f.epochAt < f.patience() {
 		return record.Record{}, false
 	}
@@ -175,7 +185,7 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 		// The car is asked several times a second; its next answer is worth the wait.
 		return record.Record{}, false
 	}
-	if !f.due(at, 0) {
+	if at-f.last < f.interval() {
 		return record.Record{}, false
 	}
 	f.last, f.any = at, true
@@ -208,7 +218,7 @@ func (f *Fuser) interval() time.Duration {
 	return f.opts.ParkedInterval
 }
 
-// due reports whether the interval is over, or will be within slack.
+// due reports whether a record of an epoch is: it is the first, or the interval is over, or will be within slack.
 func (f *Fuser) due(at, slack time.Duration) bool {
 	interval := f.interval()
 	return !f.any || at-f.last >= interval-min(slack, interval/2)

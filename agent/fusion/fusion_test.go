@@ -204,6 +204,7 @@ func TestWithoutAReceiverRecordsLieOnTheCarsAnswers(t *testing.T) {
 	d := newDrive(func(o *fusion.Options) { o.GPS = false })
 	d.car(0, obd.StateLive)
 	var at []int64
+	d.take(d.Tick(0))
 	for ms := time.Duration(100); ms <= 5000; ms += 100 {
 		d.speed(ms*time.Millisecond-30*time.Millisecond, 36)
 		d.take(d.Tick(ms * time.Millisecond))
@@ -295,7 +296,9 @@ func TestTheIgnitionGivesARecordAtOnce(t *testing.T) {
 	d.car(6*time.Second, obd.StateLive) // no change
 	d.car(7*time.Second, obd.StateParked)
 	d.car(8*time.Second, obd.StateAbsent) // off is off
-	if len(d.records) != 2 || d.records[0].MonoMS != 5000 || d.records[1].MonoMS != 7000 {
+	d.car(9*time.Second, obd.StateLive)
+	d.car(10*time.Second, obd.StateClosed) // the agent stops: no news of the car
+	if len(d.records) != 3 || d.records[0].MonoMS != 5000 || d.records[1].MonoMS != 7000 || d.records[2].MonoMS != 9000 {
 		t.Errorf("records %+v", d.records)
 	}
 }
@@ -396,8 +399,8 @@ func TestTheVINIsTheCarsElseTheConfigs(t *testing.T) {
 func TestWithNeitherSourceThereIsAHeartbeat(t *testing.T) {
 	t.Parallel()
 	d := newDrive(nil)
-	for s := range 180 {
-		d.take(d.Tick(time.Duration(s) * time.Second))
+	for s := range 181 {
+		d.take(d.Tick(100*time.Hour + time.Duration(s)*time.Second))
 	}
 	if n := len(d.records); n != 3 {
 		t.Errorf("%d records in three minutes, want 3", n)

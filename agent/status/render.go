@@ -43,7 +43,7 @@ func (s *Snapshot) Line() string {
 	b.add("uplink", s.Uplink.State)
 	b.uint("delivered", s.Uplink.Delivered)
 	b.uint("failed_calls", s.Uplink.Failed)
-	b.add("bytes_up", strconv.FormatInt(s.Uplink.BytesUp, 10))
+	b.uint("bytes_up", s.Uplink.BytesUp)
 	b.float("last_success_s", s.Uplink.LastAge, 0)
 	b.add("up", strconv.FormatFloat(s.Uptime, 'f', 0, 64))
 	return b.String()
@@ -73,7 +73,7 @@ func (s *Snapshot) Render(w io.Writer) error {
 	if s.Uplink.LastAge != nil {
 		last = "last success " + span(*s.Uplink.LastAge) + " ago"
 	}
-	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(s.Uplink.BytesUp)+" up",
+	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp))+" up",
 		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), s.Uplink.Target, s.Uplink.Reason)
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -105,7 +105,7 @@ type Uplink struct {
 	Failed    uint64   `json:"failed_calls"`
 	Retried   uint64   `json:"retried_entries"`
 	Aside     uint64   `json:"set_aside"` // records that can never be taken
-	BytesUp   int64    `json:"bytes_up"`
-	BytesDown int64    `json:"bytes_down"`
+	BytesUp   uint64   `json:"bytes_up"`
+	BytesDown uint64   `json:"bytes_down"`
 	LastAge   *float64 `json:"last_success_age_s,omitempty"`
 }

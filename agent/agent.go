@@ -1,0 +1,341 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"obdagent/agent/clock"
+	"obdagent/agent/config"
+	"obdagent/agent/fusion"
+	"obdagent/agent/record"
+	"obdagent/agent/status"
+	"obdagent/agent/uplink"
+	"obdagent/buffer"
+	"obdagent/gps"
+	"obdagent/obd"
+)
+
+// Options says what to run. Config is needed.
+type Options struct {
+	Config  *config.Config
+	Version string
+	// Build is the earliest time that is believed; default Floor.
+	Build time.Time
+	// Logger gets transitions and details; default: discarded.
+	Logger *slog.Logger
+	// Credentials, if set, are used in place of the configured source of credentials.
+	Credentials *uplink.Credentials
+	// DrainOnStop is how long stopping may take to deliver what is buffered; 0: it is not tried.
+	DrainOnStop time.Duration
+	// OnRecord, if set, sees each record that the buffer has taken. It must not block.
+	OnRecord func(record.Record)
+}
+
+// Floor is a moment before which no build of this program was made: the earliest time that is believed where the build does
+// not tell its own.
+var Floor = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
+
+// An Agent is the daemon. Make one with New and let it Run once.
+type Agent struct {
+	opts     Options
+	cfg      *config.Config
+	log      *slog.Logger
+	deviceID string
+	started  time.Duration // boottime
+
+	ports  ports
+	clock  *clock.Clock
+	car    *obd.Car      // nil with obd.port none
+	gps    *gps.Receiver // nil with gps.source none
+	buffer *buffer.Log
+	uplink *uplink.Uplink
+	status *status.Log // nil without a status log
+
+	events    chan event    // from the sources to fusion
+	commit    chan struct{} // asks for a commit at once
+	dropped   atomic.Uint64 // events that found the channel full
+	clockStep atomic.Bool   // the time source contradicted itself since fusion last looked
+	made      atomic.Uint64 // records the buffer took
+	refused   atomic.Uint64 // records it did not take
+	undated   atomic.Uint64 // records made before the time was known
+	lastMade  atomic.Int64  // boottime in ns; 0: none yet
+	lastSpeed atomic.Pointer[obd.Sample]
+	beat      atomic.Int64 // boottime in ns at which fusion last did its round
+}
+
+// event is what a source has to say; exactly one field is set.
+type event struct {
+	sample  *obd.Sample
+	vehicle *obd.Vehicle
+	car     *obd.StateChange
+	fix     *gps.Fix
+	at      time.Duration // of a change of the car
+}
+
+// eventQueue bounds what waits for fusion: at 20 answers and 10 epochs a second half a minute of a stalled board.
+const eventQueue = 1024
+
+// New builds an agent. It opens the buffer, and neither ports nor connections; ctx bounds reading the credentials' files.
+func New(ctx context.Context, o Options) (_ *Agent, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Build.IsZero() {
+		o.Build = Floor
+	}
+	a := &Agent{opts: o, cfg: o.Config, log: o.Logger, started: clock.Boottime(),
+		events: make(chan event, eventQueue), commit: make(chan struct{}, 1)}
+	if a.deviceID = a.cfg.Vehicle.DeviceID; a.deviceID == "" {
+		if a.deviceID, err = DeviceID(machineID); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.openSources(); err != nil {
+		return nil, err
+	}
+	if a.buffer, err = buffer.Open(buffer.Options{
+		Dir:      a.cfg.Buffer.Dir,
+		MaxBytes: a.cfg.Buffer.MaxBytes,
+		Sync:     a.cfg.Buffer.Sync,
+		Overflow: buffer.Overflow(a.cfg.Buffer.Overflow),
+		Logger:   a.log.With("part", "buffer"),
+	}); err != nil {
+		return nil, fmt.Errorf("open the buffer: %w", err)
+	}
+	if err := a.openRest(ctx); err != nil {
+		return nil, errors.Join(err, a.buffer.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) openSources() (err error) {
+	if a.cfg.OBD.Port != config.None {
+		if a.car, err = obd.New(obd.Options{
+			Port:    a.cfg.OBD.Port,
+			Baud:    a.cfg.OBD.Baud,
+			MaxRate: a.cfg.OBD.MaxRate,
+			Period:  a.cfg.OBD.Period,
+			Now:     clock.Boottime,
+			Claim:   a.ports.claim("car's adapter"),
+			Logger:  a.log.With("part", "obd"),
+		}); err != nil {
+			return err
+		}
+	}
+	if a.cfg.GPS.Source != config.None {
+		if a.gps, err = gps.New(gps.Options{
+			Source: a.cfg.GPS.Source,
+			Baud:   a.cfg.GPS.Baud,
+			Init:   a.cfg.GPS.Init,
+			Now:    clock.Boottime,
+			Claim:  a.ports.claim("GPS"),
+			Logger: a.log.With("part", "gps"),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) openRest(ctx context.Context) error {
+	boot, err := clock.BootID()
+	if err != nil {
+		return err
+	}
+	// The offsets of boots lie with the records that they date: a copied buffer directory can still be read.
+	a.clock, err = clock.Open(clock.Options{
+		BootID:   boot,
+		Build:    a.opts.Build,
+		Boottime: clock.Boottime,
+		System:   time.Now,
+		Synced:   clock.Synced,
+		Path:     filepath.Join(a.cfg.Buffer.Dir, "clock.json"),
+		OnChange: a.clockChanged,
+	})
+	if a.clock == nil {
+		return err
+	}
+	if err != nil {
+		a.log.Warn("earlier boots' records will go without a time", "err", err)
+	}
+	if a.cfg.Status.Log != "" {
+		a.status = status.NewLog(a.cfg.Status.Log, a.now)
+	}
+	a.uplink, err = a.newUplink(ctx)
+	return err
+}
+
+// now is the best known time, for all that talks to the outside.
+func (a *Agent) now() time.Time {
+	t, _ := a.clock.Now()
+	return t
+}
+
+// Run runs the agent until ctx is done, and stops it in order. A nil error means that everything is committed.
+func (a *Agent) Run(ctx context.Context) error {
+	var sources []task
+	if a.gps != nil {
+		sources = append(sources, task{"gps", func(ctx context.Context) error { return a.gps.Run(ctx, a.gpsHandler()) }})
+	}
+	if a.car != nil {
+		sources = append(sources, task{"obd", func(ctx context.Context) error { return a.car.Run(ctx, a.carHandler()) }})
+	}
+	fuser, err := a.newFuser()
+	if err != nil {
+		return errors.Join(err, a.buffer.Close())
+	}
+	outer := []task{{"supervisor", a.supervise}}
+	if a.cfg.Status.Socket != "" {
+		outer = append(outer, task{"status socket", func(ctx context.Context) error {
+			return status.Serve(ctx, a.cfg.Status.Socket, a.Snapshot)
+		}})
+	}
+	var logged []task
+	if a.status != nil {
+		logged = append(logged, task{"status log", a.runStatusLog})
+	}
+	a.transition("agent", "", "running", "version "+a.opts.Version)
+	var closed error
+	err = runStages(ctx, []stage{
+		{tasks: sources},
+		{tasks: []task{{"fusion", func(ctx context.Context) error { return a.fuse(ctx, fuser) }}}, after: func() {
+			a.commitNow()
+			a.drain(ctx)
+		}},
+		{tasks: []task{{"uplink", a.uplink.Run}}},
+		{tasks: []task{{"buffer", a.buffer.Run}, {"commits", a.commits}}, after: func() {
+			if closed = a.buffer.Close(); closed != nil {
+				closed = fmt.Errorf("close the buffer: %w", closed)
+			}
+			a.transition("agent", "running", "stopped", "")
+		}},
+		{tasks: outer},
+		{tasks: logged},
+	})
+	return errors.Join(err, closed)
+}
+
+// drain delivers what is committed before the uplink is stopped, where stopping may take that long.
+func (a *Agent) drain(ctx context.Context) {
+	if a.opts.DrainOnStop == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.DrainOnStop)
+	defer cancel()
+	if err := a.uplink.Drain(ctx); err != nil {
+		a.log.Warn("not everything was delivered before stopping; it stays in the buffer", "err", err)
+	}
+}
+
+// commits makes commits that are asked for.
+func (a *Agent) commits(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.commit:
+			a.commitNow()
+		}
+	}
+}
+
+func (a *Agent) commitNow() {
+	if err := a.buffer.Commit(); err != nil {
+		// The buffer keeps the records, tries again, and says so in its state.
+		a.log.Warn("commit", "err", err)
+	}
+}
+
+// runStatusLog keeps the agent running when the log's disk fails: the log is for the debugger, the records are for the owner.
+func (a *Agent) runStatusLog(ctx context.Context) error {
+	if err := a.status.Run(ctx); err != nil {
+		a.log.Warn("some lines are missing in the status log", "err", err)
+	}
+	return nil
+}
+
+// transition tells of a change of state: one line in the status log, one in the journal.
+func (a *Agent) transition(part, from, to, reason string) {
+	a.log.Info(part+" "+to, "from", from, "reason", reason)
+	if a.status == nil {
+		return
+	}
+	line := "event=" + part
+	if from != "" {
+		line += " from=" + status.Quote(from)
+	}
+	line += " to=" + status.Quote(to)
+	if reason != "" {
+		line += " reason=" + status.Quote(reason)
+	}
+	a.status.Print(line)
+}
+
+func (a *Agent) clockChanged(c clock.Change) {
+	a.transition("clock", string(c.From), string(c.To), c.Reason)
+	if c.From == clock.GNSS {
+		a.clockStep.Store(true)
+	}
+}
+
+func (a *Agent) newFuser() (*fusion.Fuser, error) {
+	ids, err := record.NewIDs()
+	if err != nil {
+		return nil, err
+	}
+	ages := map[string]time.Duration{}
+	for name, period := range a.cfg.OBD.Period {
+		// One answer may be missed, and slow signals stretch when the adapter is slow.
+		ages[name] = 2*period + 2*time.Second
+	}
+	return fusion.New(fusion.Options{
+		Interval:       a.cfg.Record.Interval,
+		ParkedInterval: a.cfg.Record.ParkedInterval,
+		MaxAge:         ages,
+		VIN:            a.cfg.Vehicle.VIN,
+		DeviceID:       a.deviceID,
+		BootID:         a.clock.Status().BootID,
+		NewID:          ids.Next,
+		Clock:          a.clock,
+		GPS:            a.gps != nil,
+	}), nil
+}
+
+// asideFile holds records that can never be sent, beside those that wait.
+func (a *Agent) asideFile() string { return filepath.Join(a.cfg.Buffer.Dir, "aside.jsonl") }
+
+// maxAsideBytes bounds the file of records that were set aside: a fault that sets all aside must not fill the disk.
+const maxAsideBytes = 4 << 20
+
+// setAside keeps a record that can never be sent, for a person to look at, and says so.
+func (a *Agent) setAside(seq uint64, stored []byte, reason error) {
+	var refused *uplink.RefusedError
+	if stored == nil && errors.As(reason, &refused) {
+		stored = refused.Line
+	}
+	a.transition("record", "", "set aside", fmt.Sprintf("sequence number %d: %v", seq, reason))
+	if err := appendBounded(a.asideFile(), stored, maxAsideBytes); err != nil {
+		a.log.Warn("a record that cannot be sent could not be kept either", "seq", seq, "err", err)
+	}
+}
+
+func appendBounded(path string, line []byte, limit int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size()+int64(len(line)) > limit {
+		err = fmt.Errorf("%s is full", path)
+	}
+	if err == nil {
+		_, err = f.Write(line)
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,171 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"obdagent/agent/clock"
+	"obdagent/agent/status"
+	"obdagent/obd"
+)
+
+// logEvery is the rhythm of the status log.
+const logEvery = time.Minute
+
+// stalled is how long fusion may take for a round before the watchdog is no longer fed. A round takes microseconds and comes
+// at least every tickEvery.
+const stalled = 10 * time.Second
+
+// supervise writes the status log's regular line, and tells systemd that the agent is ready, how it is, and that it makes
+// progress. Outside of systemd the latter does nothing.
+func (a *Agent) supervise(ctx context.Context) error {
+	lines := time.NewTicker(logEvery)
+	defer lines.Stop()
+	watchdog := time.Duration(math.MaxInt64)
+	if interval, err := daemon.SdWatchdogEnabled(false); err == nil && interval > 0 {
+		watchdog = interval / 2 // as sd_watchdog_enabled(3) recommends
+	}
+	feed := time.NewTicker(watchdog)
+	defer feed.Stop()
+	a.notify(daemon.SdNotifyReady)
+	for {
+		select {
+		case <-ctx.Done():
+			a.notify(daemon.SdNotifyStopping)
+			return nil
+		case <-lines.C:
+			s := a.Snapshot()
+			if a.status != nil {
+				a.status.Print(s.Line())
+			}
+			a.notify("STATUS=" + s.Verdict())
+		case <-feed.C:
+			if clock.Boottime()-time.Duration(a.beat.Load()) < stalled {
+				a.notify(daemon.SdNotifyWatchdog)
+			}
+		}
+	}
+}
+
+func (a *Agent) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		a.log.Warn("notify systemd", "err", err)
+	}
+}
+
+// Snapshot is the state of the agent now. It may be called from any goroutine.
+func (a *Agent) Snapshot() status.Snapshot {
+	now := clock.Boottime()
+	t := a.clock.Status()
+	s := status.Snapshot{
+		Version:  a.opts.Version,
+		DeviceID: a.deviceID,
+		BootID:   t.BootID,
+		PID:      os.Getpid(),
+		Uptime:   seconds(now - a.started),
+		Time:     t.Time.Round(time.Millisecond),
+		TimeSrc:  string(t.Source),
+		Car:      a.carStatus(now),
+		GPS:      a.gpsStatus(now),
+		Record: status.Record{
+			Made: a.made.Load(), Refused: a.refused.Load(), Undated: a.undated.Load(), Dropped: a.dropped.Load(),
+		},
+		Buffer: a.bufferStatus(),
+		Uplink: a.uplinkStatus(),
+	}
+	if last := a.lastMade.Load(); last != 0 {
+		s.Record.LastAge = ptr(seconds(now - time.Duration(last)))
+	}
+	if t.SaveError != nil {
+		s.Problems = append(s.Problems, status.Problem{Stage: "clock",
+			Text: fmt.Sprintf("the learned time cannot be kept: %v", t.SaveError), Action: "look at the disk that holds buffer.dir"})
+	}
+	s.Judge(a.cfg.Uplink.Linger)
+	return s
+}
+
+func (a *Agent) carStatus(now time.Duration) status.Car {
+	if a.car == nil {
+		return status.Car{State: "none"}
+	}
+	c := a.car.Status()
+	s := status.Car{
+		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Port: c.Port, Baud: c.Baud,
+		Adapter: c.Vehicle.Adapter, Protocol: c.Vehicle.Protocol, ECU: c.Vehicle.ECU, VIN: c.Vehicle.VIN,
+		Voltage: number(c.Voltage), SpeedHz: c.SpeedHz, Requests: c.Requests, Answers: c.Answers, Failures: c.Failures,
+	}
+	// The last good value never outlives its source.
+	if last := a.lastSpeed.Load(); last != nil && c.State == obd.StateLive && now-last.Mono < 2*time.Second {
+		s.Speed = number(last.Value)
+	}
+	return s
+}
+
+func (a *Agent) gpsStatus(now time.Duration) status.GPS {
+	if a.gps == nil {
+		return status.GPS{State: "none", Fix: "none"}
+	}
+	g := a.gps.Status()
+	s := status.GPS{
+		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Port: g.Port, Baud: g.Baud, Fix: "none",
+		Epochs: g.Epochs, Fixes: g.Fixes, BadSentence: g.BadChecksum + g.BadSentence, NoiseBytes: g.NoiseBytes,
+	}
+	if g.LastFix.Mono == 0 {
+		return s
+	}
+	age := now - g.LastFix.Mono
+	s.Age = ptr(seconds(age))
+	if age < 5*time.Second {
+		s.Fix = g.LastFix.Mode.String()
+		s.Speed = number(g.LastFix.Speed * 3.6)
+		s.HDOP = number(g.LastFix.HDOP)
+		if g.LastFix.Sats >= 0 {
+			s.Sats = ptr(g.LastFix.Sats)
+		}
+	}
+	return s
+}
+
+func (a *Agent) bufferStatus() status.Buffer {
+	b := a.buffer.Stats()
+	return status.Buffer{State: b.State, Records: b.Records, Bytes: b.Bytes, MaxBytes: b.MaxBytes, Unsynced: b.Unsynced,
+		Commits: b.Commits, Lost: b.LostRecords}
+}
+
+func (a *Agent) uplinkStatus() status.Uplink {
+	u := a.uplink.Status()
+	s := status.Uplink{
+		State: string(u.State), Reason: u.Reason, Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
+		Retried: u.Retried, Aside: u.Aside, BytesUp: u.BytesUp, BytesDown: u.BytesDown,
+	}
+	if !u.Since.IsZero() {
+		s.Since = seconds(time.Since(u.Since))
+	}
+	if !u.LastSuccess.IsZero() {
+		s.LastAge = ptr(seconds(time.Since(u.LastSuccess)))
+	}
+	return s
+}
+
+// seconds has milliseconds: more is noise.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
+
+func ptr[T any](v T) *T { return &v }
+
+// number is absent for NaN, and has two decimals.
+func number(v float64) *float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'f', 2, 64), 64)
+	if err != nil { // what FormatFloat wrote always parses
+		return nil
+	}
+	return &short
+}

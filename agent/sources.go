@@ -1,0 +1,147 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"obdagent/agent/clock"
+	"obdagent/agent/fusion"
+	"obdagent/agent/record"
+	"obdagent/gps"
+	"obdagent/obd"
+)
+
+// send hands an event to fusion without ever making a source wait.
+func (a *Agent) send(e event) {
+	select {
+	case a.events <- e:
+	default:
+		a.dropped.Add(1)
+	}
+}
+
+func (a *Agent) carHandler() obd.Handler {
+	return obd.Handler{
+		Sample: func(s obd.Sample) {
+			if s.Signal == obd.SignalSpeed && s.Err == nil {
+				a.lastSpeed.Store(&s)
+			}
+			a.send(event{sample: &s})
+		},
+		Vehicle: func(v obd.Vehicle) {
+			a.transition("vehicle", "", "known", "VIN "+orUnknown(v.VIN)+", "+v.Protocol+", ECU "+v.ECU+", adapter "+v.Adapter)
+			a.send(event{vehicle: &v})
+		},
+		State: func(c obd.StateChange) {
+			a.transition("car", string(c.From), string(c.To), c.Reason)
+			a.send(event{car: &c, at: clock.Boottime()})
+			if c.To == obd.StateParked {
+				// The ignition is off: the board's supply may follow.
+				select {
+				case a.commit <- struct{}{}:
+				default:
+				}
+			}
+		},
+	}
+}
+
+func (a *Agent) gpsHandler() gps.Handler {
+	return gps.Handler{
+		Fix:   func(x gps.Fix) { a.send(event{fix: &x}) },
+		State: func(c gps.StateChange) { a.transition("gps", string(c.From), string(c.To), c.Reason) },
+	}
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+const (
+	// tickEvery is how often fusion looks whether a record is due that no epoch brings.
+	tickEvery = 200 * time.Millisecond
+	// wakeSpeed is the speed over ground at which a parked car is asked whether it is really parked: clearly above the noise
+	// of a receiver that stands.
+	wakeSpeed = 15 / 3.6 // m/s
+)
+
+// fuse makes records of what the sources say, and appends them to the buffer.
+func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
+	ticks := time.NewTicker(min(tickEvery, max(a.cfg.Record.Interval/4, 10*time.Millisecond)))
+	defer ticks.Stop()
+	for {
+		a.beat.Store(int64(clock.Boottime()))
+		select {
+		case <-ctx.Done():
+			// The sources have stopped: what they said last is still taken.
+			for {
+				select {
+				case e := <-a.events:
+					a.keep(a.feed(f, e))
+				default:
+					return nil
+				}
+			}
+		case e := <-a.events:
+			a.keep(a.feed(f, e))
+		case <-ticks.C:
+			a.keep(f.Tick(clock.Boottime()))
+		}
+	}
+}
+
+func (a *Agent) feed(f *fusion.Fuser, e event) (record.Record, bool) {
+	if a.clockStep.Swap(false) {
+		f.ClockStep()
+	}
+	switch {
+	case e.sample != nil:
+		return f.Sample(*e.sample)
+	case e.vehicle != nil:
+		f.Vehicle(*e.vehicle)
+	case e.car != nil:
+		return f.Car(*e.car, e.at)
+	case e.fix != nil:
+		return a.feedFix(f, *e.fix)
+	}
+	return record.Record{}, false
+}
+
+func (a *Agent) feedFix(f *fusion.Fuser, x gps.Fix) (record.Record, bool) {
+	var utc time.Time
+	// Only an epoch with a position has a time that satellites vouch for; without one it is the receiver's own clock.
+	if x.HasPosition() && !x.Time.IsZero() {
+		if t, trusted := a.clock.Epoch(x.Time, x.Mono); trusted {
+			utc = t
+		}
+		if a.car != nil && x.Speed > wakeSpeed {
+			a.car.Wake()
+		}
+	}
+	return f.Fix(x, utc)
+}
+
+// keep appends a record to the buffer.
+func (a *Agent) keep(r record.Record, ok bool) {
+	if !ok {
+		return
+	}
+	// This goroutine alone appends, so the next number is this record's.
+	r.Seq = a.buffer.Stats().NextSeq
+	if _, err := a.buffer.Append(r.AppendStored(nil)); err != nil {
+		a.refused.Add(1)
+		a.log.Debug("record refused by the buffer", "err", err)
+		return
+	}
+	a.made.Add(1)
+	a.lastMade.Store(int64(clock.Boottime()))
+	if r.TimeSrc == clock.None {
+		a.undated.Add(1)
+	}
+	if a.opts.OnRecord != nil {
+		a.opts.OnRecord(r)
+	}
+}
