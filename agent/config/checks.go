@@ -265,7 +265,7 @@ func checkInit(lines []string) string {
 
 func checkFields(fields []string) string {
 	if len(fields) == 0 {
-		return "is empty; name at least one field, or remove this line"
+		return "is empty; name at least one field, or leave it out"
 	}
 	for i, f := range fields {
 		if !slices.Contains(recordFields, f) {

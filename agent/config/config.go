@@ -289,17 +289,22 @@ type builder struct {
 	errors  Errors
 }
 
-// set gives a key its value. raw is a TOML value (see tomlValue).
-func (b *builder) set(k *key, raw any, from Origin) {
+// set gives a key its value. raw is a TOML value (see tomlValue); column is that of the key in its line, 0 if it has none.
+func (b *builder) set(k *key, raw any, from Origin, column int) {
 	b.origins[k.name] = from
-	delete(b.refused, k.name)
+	delete(b.refused, k.name) // what was said of the file's value is not said of the variable's
+	if k.kind.takes(raw) {
+		column = 0 // the type is right and the value wrong: the line is place enough
+	}
 	if problem := k.set(b.config, raw); problem != "" {
-		b.refuse(k.name, problem)
+		b.refuseAt(k.name, problem, column)
 	}
 }
 
-// refuse reports a problem at the place where key was set.
-func (b *builder) refuse(key, problem string) {
+// refuse reports a problem at the line or variable where key was set.
+func (b *builder) refuse(key, problem string) { b.refuseAt(key, problem, 0) }
+
+func (b *builder) refuseAt(key, problem string, column int) {
 	if b.refused[key] {
 		return
 	}
@@ -307,5 +312,7 @@ func (b *builder) refuse(key, problem string) {
 		b.refused = make(map[string]bool)
 	}
 	b.refused[key] = true
-	b.errors = append(b.errors, b.origins[key].problem(key, problem))
+	e := b.origins[key].problem(key, problem)
+	e.Column = column
+	b.errors = append(b.errors, e)
 }

@@ -8,7 +8,7 @@
 //     a value of the wrong type or out of range is refused with what to write; a feature that this version does not have is
 //     refused as "not built yet".
 //   - All problems are reported at once, each as one line that says where (file and line, or variable), what, and what to do.
-//     A broken TOML syntax is the one exception: what follows it cannot be read, so it is reported alone.
+//     Broken TOML syntax is reported alone: what follows it cannot be read. A file with a hundred problems is left at that.
 //   - What Load and Parse return is valid in itself: units are typed, names are checked, keys that need each other are there.
 //     Whether a port or a directory exists is not looked at: in a vehicle they come and go.
 //   - The origin of every value (default, file and line, variable) is known; Show prints it.
@@ -23,6 +23,6 @@
 //
 // # Limits
 //
-// A file is at most 256 KiB of UTF-8. [[obd.pid]] can only be written in a file. A Config is shared by the whole daemon and
-// is never changed after it was made: whoever needs other values makes another Config.
+// A file is at most 256 KiB of UTF-8 and has at most 64 [[obd.pid]], which no variable can set. A Config is shared by the whole
+// daemon and is never changed after it was made: whoever needs other values makes another Config.
 package config

@@ -54,7 +54,7 @@ func (b *builder) readEnviron(environ []string) {
 		if strings.HasPrefix(k.name, curveSection+".") && b.origins[curveSection] == (Origin{}) {
 			b.origins[curveSection] = from
 		}
-		b.set(k, raw, from)
+		b.set(k, raw, from, 0)
 	}
 	for name := range values {
 		if name == pathVariable || strings.HasPrefix(name, testVariablePrefix) {
@@ -65,6 +65,9 @@ func (b *builder) readEnviron(environ []string) {
 }
 
 func unknownVariable(name string) string {
+	if name == envName(speedPeriod) {
+		return speedIsAlwaysAsked
+	}
 	if name == envName(pidSection) || strings.HasPrefix(name, envName(pidSection)+"_") {
 		return "a PID of one's own cannot be set by a variable; write [[obd.pid]] in the file"
 	}

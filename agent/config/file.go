@@ -37,10 +37,13 @@ func (b *builder) readFile(text []byte) bool {
 		line, column := at.Position()
 		return whole(line, column, "not TOML: "+strings.TrimPrefix(at.Error(), "toml: "))
 	}
-	w := walker{builder: b}
+	w := walker{builder: b, lines: lineStarts(text)}
 	w.parser.Reset(text)
 	for w.parser.NextExpression() {
 		w.expression(w.parser.Expression())
+		if len(b.errors) >= maxErrors {
+			return whole(0, 0, fmt.Sprintf("has more than %d problems; the rest is not listed", maxErrors-1))
+		}
 	}
 	if err := w.parser.Error(); err != nil {
 		return whole(0, 0, "not TOML: "+err.Error()) // not reached: the decoder has read the same text
@@ -49,10 +52,14 @@ func (b *builder) readFile(text []byte) bool {
 	return true
 }
 
+// maxErrors bounds what is listed: more than a person reads, and a bound on the work that a file of another kind makes.
+const maxErrors = 100
+
 // A walker goes over a document's expressions, top to bottom.
 type walker struct {
 	*builder
 	parser  unstable.Parser
+	lines   []int    // offset of each line
 	section []string // of the last header
 	skip    bool     // the section is unknown and was reported: its keys are not
 	pid     *PID     // the [[obd.pid]] that is being read
@@ -61,8 +68,23 @@ type walker struct {
 
 // place is where a key stands, from 1; columns count bytes, as the decoder's do.
 func (w *walker) place(keyNode *unstable.Node) (line, column int) {
-	start := w.parser.Shape(keyNode.Raw).Start
-	return start.Line, start.Column
+	// The parser's own Shape counts from the start of the text each time.
+	offset := int(keyNode.Raw.Offset)
+	line, found := slices.BinarySearch(w.lines, offset)
+	if found {
+		line++
+	}
+	return line, offset - w.lines[line-1] + 1
+}
+
+func lineStarts(text []byte) []int {
+	starts := []int{0}
+	for i, c := range text {
+		if c == '\n' {
+			starts = append(starts, i+1)
+		}
+	}
+	return starts
 }
 
 // report appends a problem with line and column: one of the key itself rather than of its value.
@@ -134,20 +156,8 @@ func (w *walker) keyValue(prefix []string, e *unstable.Node) {
 		if len(rest) > 1 {
 			w.enter(join(path[:len(path)-1]), line)
 		}
-		raw, ok := tomlValue(w.parser.Raw, value)
-		if !ok {
-			raw = nil
-		}
-		if problem := w.typeProblem(k, raw); problem != "" {
-			w.origins[k.name] = Origin{File: w.file, Line: line}
-			w.report(line, column, name, problem)
-			if w.refused == nil {
-				w.refused = make(map[string]bool)
-			}
-			w.refused[name] = true
-			return
-		}
-		w.set(k, raw, Origin{File: w.file, Line: line})
+		raw, _ := tomlValue(w.parser.Raw, value)
+		w.set(k, raw, Origin{File: w.file, Line: line}, column)
 		return
 	}
 	isTable := value.Kind == unstable.InlineTable
@@ -164,28 +174,6 @@ func (w *walker) keyValue(prefix []string, e *unstable.Node) {
 	default:
 		w.report(line, column, name, unknownKey(name))
 	}
-}
-
-// typeProblem tells whether a value is of another type than its key's: that is reported with its column.
-func (w *walker) typeProblem(k *key, raw any) string {
-	scratch := Default()
-	ok := false
-	switch raw.(type) {
-	case string:
-		ok = k.kind == kindText || k.kind == kindDuration || k.kind == kindSize
-	case int64:
-		ok = k.kind == kindInteger || k.kind == kindNumber || k.kind == kindSize || k.kind == kindDuration
-	case float64:
-		ok = k.kind == kindNumber
-	case bool:
-		ok = k.kind == kindSwitch
-	case []any:
-		ok = k.kind == kindList
-	}
-	if ok {
-		return ""
-	}
-	return k.set(&scratch, raw)
 }
 
 // pidList handles pid = [{...}, {...}] below [obd].
@@ -238,6 +226,9 @@ func (w *walker) endPID() {
 	if problem := w.pid.missing(); problem != "" && !w.pidBad {
 		w.report(w.pid.origin.Line, 0, pidSection, problem)
 	}
+	if len(w.config.OBD.PID) == maxPIDs {
+		w.report(w.pid.origin.Line, 0, pidSection, fmt.Sprintf("is one more than %d; remove some", maxPIDs))
+	}
 	w.config.OBD.PID = append(w.config.OBD.PID, *w.pid)
 	if w.origins[pidSection] == (Origin{}) {
 		w.origins[pidSection] = w.pid.origin
@@ -271,7 +262,7 @@ func join(path []string) string {
 	return strings.Join(parts, ".")
 }
 
-// tomlValue turns a node into a string, int64, float64, bool or []any of these; false: it is of another kind.
+// tomlValue turns a node into a string, int64, float64, bool or []any of these; nil and false: it is of another kind.
 func tomlValue(text func(unstable.Range) []byte, n *unstable.Node) (any, bool) {
 	switch n.Kind {
 	case unstable.String:
@@ -281,10 +272,16 @@ func tomlValue(text func(unstable.Range) []byte, n *unstable.Node) (any, bool) {
 	case unstable.Integer:
 		// TOML's prefixes 0x, 0o and 0b, its sign and its underscores are Go's; base 0 understands them.
 		v, err := strconv.ParseInt(string(text(n.Raw)), 0, 64)
-		return v, err == nil
+		if err != nil {
+			return nil, false // not reached: the decoder has read it
+		}
+		return v, true
 	case unstable.Float:
 		v, err := strconv.ParseFloat(strings.ReplaceAll(string(text(n.Raw)), "_", ""), 64)
-		return v, err == nil
+		if err != nil {
+			return nil, false // not reached, as above
+		}
+		return v, true
 	case unstable.InlineTable:
 		return map[string]any{}, true
 	case unstable.Array:
@@ -293,10 +290,7 @@ func tomlValue(text func(unstable.Range) []byte, n *unstable.Node) (any, bool) {
 			if it.Node().Kind == unstable.Comment {
 				continue
 			}
-			v, ok := tomlValue(text, it.Node())
-			if !ok {
-				v = nil
-			}
+			v, _ := tomlValue(text, it.Node())
 			list = append(list, v)
 		}
 		return list, true

@@ -21,6 +21,10 @@ type PID struct {
 	origin Origin
 }
 
+// maxPIDs is how many a file may have: each second of a slow bus (ISO 9141-2) has time for some eight requests, so that more
+// than this could not be asked in the ten seconds that are the default.
+const maxPIDs = 64
+
 // defaultPID is what a PID is without its keys. Name, Request, Bytes, Formula and Max have no default.
 var defaultPID = PID{Period: 10 * time.Second}
 

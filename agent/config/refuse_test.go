@@ -42,7 +42,7 @@ var refusals = []struct {
 	{"an unknown signal", "[obd.period]\ncoolnt = \"5s\"", []string{
 		`c.toml:2:1: obd.period.coolnt: unknown key; did you mean obd.period.coolant?`}},
 	{"a period for speed", "[obd.period]\nspeed = \"5s\"", []string{
-		`c.toml:2:1: obd.period.speed: speed is always asked, at the rate that the others leave; remove this line`}},
+		`c.toml:2:1: obd.period.speed: speed is always asked, as often as the others leave time for; leave it out`}},
 
 	// syntax
 	{"a text without its closing quote", "[obd]\nport = \"auto\n", []string{
@@ -154,7 +154,7 @@ var refusals = []struct {
 	{"a receiver command with its line end", "[gps]\ninit = [\"$PMTK220,1000*1F\\r\\n\"]", []string{
 		`c.toml:2: gps.init: "$PMTK220,1000*1F\r\n" is not a line of printable ASCII; write it without its line end`}},
 	{"commands for a receiver that cannot be written to", "[gps]\nsource = \"udp://:10110\"\ninit = [\"$PMTK220,1000*1F\"]", []string{
-		`c.toml:3: gps.init: there is nothing to write to behind gps.source = "udp://:10110"; remove this line`}},
+		`c.toml:3: gps.init: there is nothing to write to behind gps.source = "udp://:10110"; leave it out`}},
 	{"neither adapter nor receiver", "[obd]\nport = \"none\"\n[gps]\nsource = \"none\"", []string{
 		`c.toml:2: obd.port: neither adapter nor GPS, nothing to do; name one, or write "auto"`}},
 	{"one device for both", "[obd]\nport = \"/dev/ttyUSB0\"\n[gps]\nsource = \"/dev//ttyUSB0\"", []string{
@@ -168,7 +168,7 @@ var refusals = []struct {
 	{"a field twice", "[record]\nfields = [\"vin\", \"speed\", \"vin\"]", []string{
 		`c.toml:2: record.fields: "vin" is there twice; readers need columns of different names`}},
 	{"no fields", "[record]\nfields = []", []string{
-		`c.toml:2: record.fields: is empty; name at least one field, or remove this line`}},
+		`c.toml:2: record.fields: is empty; name at least one field, or leave it out`}},
 
 	// paths
 	{"a path below nowhere", "[buffer]\ndir = \"buffer\"", []string{
@@ -208,18 +208,18 @@ var refusals = []struct {
 
 	// a PID of one's own
 	{"a PID with an unknown key", "[[obd.pid]]\nnam = \"odometer\"", []string{
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; remove the section`,
+		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2:1: obd.pid.nam: unknown key; did you mean name?`}},
 	{"a PID that writes", "[[obd.pid]]\nname = \"x\"\nrequest = \"2EF190\"", []string{
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; remove the section`,
+		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:3: obd.pid.request: "2EF190" is not a request that only reads; write mode 01 and two digits ("01A6"), or 22 and four ("22F190")`}},
 	{"a PID without a formula", "[[obd.pid]]\nname = \"x\"\nrequest = \"01A6\"\nbytes = 4", []string{
 		`c.toml:1: obd.pid: has no formula; add one, such as formula = "A*256+B"`,
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; remove the section`}},
+		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`}},
 	{"a PID as one section", "[obd.pid]\nname = \"x\"", []string{
 		`c.toml:1:2: obd.pid: is a list of sections; write it as [[obd.pid]]`}},
 	{"a PID named like a field", "[obd]\npid = [{ name = \"speed\" }]", []string{
-		`c.toml:2: obd.pid: PIDs of one's own: not built yet; remove the section`,
+		`c.toml:2: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2: obd.pid.name: "speed" is a field that every record has; choose another name`}},
 
 	// several at once
@@ -254,28 +254,28 @@ func TestRefusesWithOneClearLineForEachProblem(t *testing.T) {
 
 // unbuilt are the values that later versions will take.
 var unbuilt = []struct{ text, want string }{
-	{"[vehicle]\nfuel = \"diesel\"", `c.toml:2: vehicle.fuel: CO2 from the fuel's kind: not built yet; remove this line`},
-	{"[vehicle]\ndisplacement_l = 1.6", `c.toml:2: vehicle.displacement_l: CO2 by speed-density: not built yet; remove this line`},
-	{"[[obd.pid]]\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A\"\nmax = 9", `c.toml:1: obd.pid: PIDs of one's own: not built yet; remove the section`},
+	{"[vehicle]\nfuel = \"diesel\"", `c.toml:2: vehicle.fuel: CO2 from the fuel's kind: not built yet; leave it out`},
+	{"[vehicle]\ndisplacement_l = 1.6", `c.toml:2: vehicle.displacement_l: CO2 by speed-density: not built yet; leave it out`},
+	{"[[obd.pid]]\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A\"\nmax = 9", `c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`},
 	{"[gps]\nsource = \"gpsd://localhost:2947\"", `c.toml:2: gps.source: position from gpsd: not built yet; stop gpsd and name its device here`},
 	{"[gps]\nsource = \"gpsd://localhost\"", `c.toml:2: gps.source: position from gpsd: not built yet; stop gpsd and name its device here`},
-	{"[record.curve]", `c.toml:1: record.curve: keeping only what redraws the drive: not built yet; remove the section`},
-	{"[record]\ncurve.speed_kmh = 2", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; remove the section`},
-	{"[record]\ncurve = {position_m = 2}", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; remove the section`},
+	{"[record.curve]", `c.toml:1: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
+	{"[record]\ncurve.speed_kmh = 2", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
+	{"[record]\ncurve = {position_m = 2}", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
 	{"[uplink]\ncompression = \"gzip\"", `c.toml:2: uplink.compression: compression: not built yet; write "none"`},
 	{"[uplink]\ndaily_bytes = \"50MB\"", `c.toml:2: uplink.daily_bytes: a daily budget: not built yet; write 0`},
 	{"[uplink]\ncredentials = \"iot\"", `c.toml:2: uplink.credentials: credentials from a file of their own or AWS IoT: not built yet; write "default"`},
 	{"[uplink]\ncredentials = \"file\"", `c.toml:2: uplink.credentials: credentials from a file of their own or AWS IoT: not built yet; write "default"`},
-	{"[uplink]\ncredentials_file = \"/etc/x\"", `c.toml:2: uplink.credentials_file: credentials from a file of their own: not built yet; remove this line, and set AWS_SHARED_CREDENTIALS_FILE`},
-	{"[uplink.iot]\nendpoint = \"c1.credentials.iot.eu-west-1.amazonaws.com\"", `c.toml:2: uplink.iot.endpoint: credentials from AWS IoT: not built yet; remove this line`},
-	{"[uplink]\niot = { role_alias = \"fleet\" }", `c.toml:2: uplink.iot.role_alias: credentials from AWS IoT: not built yet; remove this line`},
-	{"uplink.iot.thing = \"van-212\"", `c.toml:1: uplink.iot.thing: credentials from AWS IoT: not built yet; remove this line`},
-	{"[uplink.iot]\ncert = \"/etc/c.pem\"", `c.toml:2: uplink.iot.cert: credentials from AWS IoT: not built yet; remove this line`},
-	{"[uplink.iot]\nkey = \"/etc/k.pem\"", `c.toml:2: uplink.iot.key: credentials from AWS IoT: not built yet; remove this line`},
-	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; remove this line`},
-	{"[status]\npage_position = true", `c.toml:2: status.page_position: the page: not built yet; remove this line`},
+	{"[uplink]\ncredentials_file = \"/etc/x\"", `c.toml:2: uplink.credentials_file: credentials from a file of their own: not built yet; leave it out, and set AWS_SHARED_CREDENTIALS_FILE`},
+	{"[uplink.iot]\nendpoint = \"c1.credentials.iot.eu-west-1.amazonaws.com\"", `c.toml:2: uplink.iot.endpoint: credentials from AWS IoT: not built yet; leave it out`},
+	{"[uplink]\niot = { role_alias = \"fleet\" }", `c.toml:2: uplink.iot.role_alias: credentials from AWS IoT: not built yet; leave it out`},
+	{"uplink.iot.thing = \"van-212\"", `c.toml:1: uplink.iot.thing: credentials from AWS IoT: not built yet; leave it out`},
+	{"[uplink.iot]\ncert = \"/etc/c.pem\"", `c.toml:2: uplink.iot.cert: credentials from AWS IoT: not built yet; leave it out`},
+	{"[uplink.iot]\nkey = \"/etc/k.pem\"", `c.toml:2: uplink.iot.key: credentials from AWS IoT: not built yet; leave it out`},
+	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; leave it out`},
+	{"[status]\npage_position = true", `c.toml:2: status.page_position: the page: not built yet; leave it out`},
 }
 
 func TestRefusesWhatIsNotBuiltYet(t *testing.T) {
@@ -297,6 +297,7 @@ func TestRefusesVariablesByName(t *testing.T) {
 		{"one that lacks its section", "OBDAGENT_CONFG=/etc/x", `OBDAGENT_CONFG: unknown variable; did you mean OBDAGENT_CONFIG?`},
 		{"one like no other", "OBDAGENT_FLUX_CAPACITOR=1", `OBDAGENT_FLUX_CAPACITOR: unknown variable; unset it, or list the keys with: obdagent config show`},
 		{"a PID", "OBDAGENT_OBD_PID_NAME=x", `OBDAGENT_OBD_PID_NAME: a PID of one's own cannot be set by a variable; write [[obd.pid]] in the file`},
+		{"a period for speed", "OBDAGENT_OBD_PERIOD_SPEED=1s", `OBDAGENT_OBD_PERIOD_SPEED: speed is always asked, as often as the others leave time for; leave it out`},
 		{"a wrong number", "OBDAGENT_OBD_BAUD=fast", `OBDAGENT_OBD_BAUD: "fast" is not a whole number; write it like 9600`},
 		{"a wrong rate", "OBDAGENT_OBD_MAX_RATE=fast", `OBDAGENT_OBD_MAX_RATE: "fast" is not a number; write it like 2.5`},
 		{"a wrong switch", "OBDAGENT_UPLINK_PACK=maybe", `OBDAGENT_UPLINK_PACK: "maybe" is neither true nor false`},
@@ -306,8 +307,8 @@ func TestRefusesVariablesByName(t *testing.T) {
 		{"an empty port", "OBDAGENT_OBD_PORT=", `OBDAGENT_OBD_PORT: is empty; write auto, none, a device like /dev/ttyUSB0, or tcp://host:port`},
 		{"a list with a stranger", "OBDAGENT_RECORD_FIELDS=vin,sped", `OBDAGENT_RECORD_FIELDS: "sped" is not a field of a record; did you mean "speed"?`},
 		{"a broken array", "OBDAGENT_RECORD_FIELDS=[vin]", `OBDAGENT_RECORD_FIELDS: "[vin]" is not a TOML array; write it like ["one", "two"] or one,two`},
-		{"what is not built", "OBDAGENT_UPLINK_IOT_ROLE_ALIAS=x", `OBDAGENT_UPLINK_IOT_ROLE_ALIAS: credentials from AWS IoT: not built yet; remove this line`},
-		{"a curve", "OBDAGENT_RECORD_CURVE_POSITION_M=5", `OBDAGENT_RECORD_CURVE_POSITION_M: keeping only what redraws the drive: not built yet; remove the section`},
+		{"what is not built", "OBDAGENT_UPLINK_IOT_ROLE_ALIAS=x", `OBDAGENT_UPLINK_IOT_ROLE_ALIAS: credentials from AWS IoT: not built yet; leave it out`},
+		{"a curve", "OBDAGENT_RECORD_CURVE_POSITION_M=5", `OBDAGENT_RECORD_CURVE_POSITION_M: keeping only what redraws the drive: not built yet; leave it out`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -339,6 +340,18 @@ func TestErrorsOfFileAndEnvironmentAreListedTogether(t *testing.T) {
 	var one config.Error
 	if !errors.As(err, &one) || one != want[0] {
 		t.Errorf("Unwrap gives %v first, want %v", one, want[0])
+	}
+}
+
+func TestListsNoMoreProblemsThanAPersonReads(t *testing.T) {
+	t.Parallel()
+	_, err := config.Parse("c.toml", []byte(strings.Repeat("[[obd.pid]]\n", 20_000)), nil)
+	var list config.Errors
+	if !errors.As(err, &list) || len(list) != 101 {
+		t.Fatalf("%d problems: %v", len(list), err)
+	}
+	if got, want := list[0].Error(), "c.toml: has more than 99 problems; the rest is not listed"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -40,7 +40,7 @@ func (b *builder) checkTogether() {
 		b.refuseTogether(fmt.Sprintf("%q is the GPS's too; a port has one user, name the other device", c.OBD.Port), "obd.port", "gps.source")
 	}
 	if len(c.GPS.Init) > 0 && (c.GPS.Source == None || strings.HasPrefix(c.GPS.Source, "udp://") || strings.HasPrefix(c.GPS.Source, "file:")) {
-		b.refuseTogether(fmt.Sprintf("there is nothing to write to behind gps.source = %q; remove this line", c.GPS.Source), "gps.init", "gps.source")
+		b.refuseTogether(fmt.Sprintf("there is nothing to write to behind gps.source = %q; leave it out", c.GPS.Source), "gps.init", "gps.source")
 	}
 	if parked, moving := c.Record.ParkedInterval, c.Record.Interval; parked < moving {
 		if b.at("record.parked_interval", "record.interval") == "record.parked_interval" {

@@ -14,6 +14,7 @@ type Key struct {
 	Type    string // text, whole number, number, duration, size, true or false, list of texts
 	Default string // as TOML; empty: not set
 	Meaning string // one line
+	Unbuilt string // what the key, or one of its values, asks for and this version does not have; empty: nothing
 }
 
 // Keys returns all keys in the order of the file. [[obd.pid]], which holds a list, is not among them.
@@ -25,6 +26,11 @@ func Keys() []Key {
 		list[i] = Key{Name: k.name, Env: k.env(), Type: string(k.kind), Meaning: k.meaning}
 		if v := k.get(&d); v != nil {
 			list[i].Default = formatValue(v)
+		}
+		for _, u := range unbuilt {
+			if u.key == k.name || strings.HasPrefix(k.name, u.key+".") {
+				list[i].Unbuilt = u.feature
+			}
 		}
 	}
 	return list

@@ -47,10 +47,16 @@ func distance(a, b string) int {
 	return above[len(b)]
 }
 
+// speedPeriod is what people write who do not know that speed needs no period.
+const (
+	speedPeriod        = "obd.period.speed"
+	speedIsAlwaysAsked = "speed is always asked, as often as the others leave time for; leave it out"
+)
+
 // unknownKey says what to do about a key that does not exist.
 func unknownKey(name string) string {
-	if name == "obd.period.speed" {
-		return "speed is always asked, at the rate that the others leave; remove this line"
+	if name == speedPeriod {
+		return speedIsAlwaysAsked
 	}
 	if s := suggestKey(name); s != "" {
 		return "unknown key; did you mean " + s + "?"

@@ -12,15 +12,15 @@ var unbuilt = []struct {
 }{
 	{
 		"vehicle.fuel", func(c *Config) bool { return c.Vehicle.Fuel != "" },
-		"CO2 from the fuel's kind", "remove this line",
+		"CO2 from the fuel's kind", "leave it out",
 	},
 	{
 		"vehicle.displacement_l", func(c *Config) bool { return c.Vehicle.DisplacementL != 0 },
-		"CO2 by speed-density", "remove this line",
+		"CO2 by speed-density", "leave it out",
 	},
 	{
 		pidSection, func(c *Config) bool { return len(c.OBD.PID) > 0 },
-		"PIDs of one's own", "remove the section",
+		"PIDs of one's own", "leave it out",
 	},
 	{
 		"gps.source", func(c *Config) bool { return strings.HasPrefix(c.GPS.Source, "gpsd://") },
@@ -28,7 +28,7 @@ var unbuilt = []struct {
 	},
 	{
 		curveSection, func(c *Config) bool { return c.Record.Curve != nil },
-		"keeping only what redraws the drive", "remove the section",
+		"keeping only what redraws the drive", "leave it out",
 	},
 	{
 		"buffer.overflow", func(c *Config) bool { return c.Buffer.Overflow == OverflowThin },
@@ -52,35 +52,35 @@ var unbuilt = []struct {
 	},
 	{
 		"uplink.credentials_file", func(c *Config) bool { return c.Uplink.CredentialsFile != "" },
-		"credentials from a file of their own", "remove this line, and set AWS_SHARED_CREDENTIALS_FILE",
+		"credentials from a file of their own", "leave it out, and set AWS_SHARED_CREDENTIALS_FILE",
 	},
 	{
 		"uplink.iot.endpoint", func(c *Config) bool { return c.Uplink.IoT.Endpoint != "" },
-		"credentials from AWS IoT", "remove this line",
+		"credentials from AWS IoT", "leave it out",
 	},
 	{
 		"uplink.iot.role_alias", func(c *Config) bool { return c.Uplink.IoT.RoleAlias != "" },
-		"credentials from AWS IoT", "remove this line",
+		"credentials from AWS IoT", "leave it out",
 	},
 	{
 		"uplink.iot.thing", func(c *Config) bool { return c.Uplink.IoT.Thing != "" },
-		"credentials from AWS IoT", "remove this line",
+		"credentials from AWS IoT", "leave it out",
 	},
 	{
 		"uplink.iot.cert", func(c *Config) bool { return c.Uplink.IoT.Cert != "" },
-		"credentials from AWS IoT", "remove this line",
+		"credentials from AWS IoT", "leave it out",
 	},
 	{
 		"uplink.iot.key", func(c *Config) bool { return c.Uplink.IoT.Key != "" },
-		"credentials from AWS IoT", "remove this line",
+		"credentials from AWS IoT", "leave it out",
 	},
 	{
 		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
-		"the page and /metrics", "remove this line",
+		"the page and /metrics", "leave it out",
 	},
 	{
 		"status.page_position", func(c *Config) bool { return c.Status.PagePosition },
-		"the page", "remove this line",
+		"the page", "leave it out",
 	},
 }
 

@@ -23,6 +23,24 @@ const (
 	kindList     kind = "list of texts" // []string
 )
 
+// takes tells whether a TOML value is of a type that a key of this kind has, whatever the value.
+func (k kind) takes(raw any) bool {
+	switch raw.(type) {
+	case string:
+		return k == kindText || k == kindDuration || k == kindSize
+	case int64:
+		return k == kindInteger || k == kindNumber || k == kindSize || k == kindDuration
+	case float64:
+		return k == kindNumber
+	case bool:
+		return k == kindSwitch
+	case []any:
+		return k == kindList
+	default:
+		return false
+	}
+}
+
 // A TOML value is a string, int64, float64, bool or []any of these; anything else (a date, a table) is a stranger.
 
 // wrongType says what was found and how the right thing is written.
@@ -44,16 +62,14 @@ func wrongType(raw any, example string) string {
 }
 
 func asText(raw any) (string, string) {
-	s, ok := raw.(string)
 	switch v := raw.(type) {
 	case string:
+		return v, ""
 	case int64, float64, bool:
 		return "", fmt.Sprintf("is not in quotes; write it as %q", fmt.Sprint(v))
-	}
-	if !ok {
+	default:
 		return "", wrongType(raw, `"text"`)
 	}
-	return s, ""
 }
 
 func asInteger(raw any) (int, string) {
