@@ -114,7 +114,7 @@ func unknown() values { return values{lon: math.NaN(), lat: math.NaN(), speed: m
 func (l Layout) parseText(line []byte) (values, error) {
 	v := unknown()
 	if n := bytes.Count(line, []byte{' '}) + 1; n != len(l.columns) {
-		return v, fmt.Errorf("%d columns instead of %d (%s)", n, len(l.columns), strings.Join(l.fields, " "))
+		return v, fmt.Errorf("column count %d instead of %d (%s)", n, len(l.columns), strings.Join(l.fields, " "))
 	}
 	for i, c := range l.columns {
 		text, rest, _ := bytes.Cut(line, []byte{' '})
