@@ -114,7 +114,7 @@ func TestBadNewsIsStatus1AndOneLineEach(t *testing.T) {
 		dir  string
 		want []string
 	}{
-		{"damaged", []string{"1 damaged line left out: a line 5: 1 columns instead of 6"}},
+		{"damaged", []string{"1 damaged line left out: a line 5: column count 1 instead of 6"}},
 		{"cut", []string{"1 object or part of one could not be read: b.gz: gzip member at byte 0"}},
 		{"empty", []string{"no records in 0 objects, 1 skipped under an error prefix"}},
 	} {
