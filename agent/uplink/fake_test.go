@@ -138,7 +138,7 @@ func (r *fakeReader) Next(ctx context.Context) (buffer.Entry, error) {
 	}
 }
 
-// plain encodes a record as itself and a newline. Records that begin with "hold" wait until release is called, those that begin with "bad" can
+// plain encodes a record as itself and a newline. Records that begin with "hold-" wait until release is called, those that begin with "bad-" can
 // never be sent.
 type plain struct {
 	mu       sync.Mutex
@@ -149,10 +149,10 @@ type plain struct {
 func (p *plain) Encode(dst, stored []byte, lost []buffer.Lost) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if bytes.HasPrefix(stored, []byte("hold")) && !p.released {
+	if bytes.HasPrefix(stored, []byte("hold-")) && !p.released {
 		return dst, fmt.Errorf("%q: %w", stored, uplink.ErrHold)
 	}
-	if bytes.HasPrefix(stored, []byte("bad")) {
+	if bytes.HasPrefix(stored, []byte("bad-")) {
 		return dst, errors.New("not a record")
 	}
 	p.lost = append(p.lost, lost...)

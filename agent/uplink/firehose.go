@@ -2,14 +2,14 @@ package uplink
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"sync/atomic"
 	"time"
-
-	"crypto/x509"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -42,6 +42,9 @@ func (c Credentials) String() string { return "credentials of " + c.AccessKeyID 
 // GoString is String, for %#v.
 func (c Credentials) GoString() string { return c.String() }
 
+// MarshalText is String, for encoders such as encoding/json and log/slog.
+func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // FirehoseOptions says which stream a Firehose sink writes to. Stream and Region are needed.
 type FirehoseOptions struct {
 	Stream   string
@@ -50,8 +53,8 @@ type FirehoseOptions struct {
 
 	Credentials *Credentials     // nil: the SDK's default chain, without asking a cloud machine's metadata service
 	Now         func() time.Time // for signatures and certificates; default: time.Now
-	RootCAs     *x509.CertPool   // who may vouch for the endpoint; nil: the system's
-	Dial        Dial             // default: net.Dialer
+	RootCAs     *x509.CertPool   // who may vouch for the endpoint; nil: AWS_CA_BUNDLE's, else the system's
+	Dial        Dial             // default: net.Dialer and the environment's proxy
 }
 
 // Firehose is a Sink that sends entries to an Amazon Data Firehose stream with PutRecordBatch. One Put is one upload: the
@@ -81,6 +84,17 @@ func NewFirehose(ctx context.Context, o FirehoseOptions) (*Firehose, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if bundle := os.Getenv("AWS_CA_BUNDLE"); bundle != "" && o.RootCAs == nil {
+		// The SDK does this for its own HTTP client only.
+		pem, err := os.ReadFile(bundle)
+		if err != nil {
+			return nil, fmt.Errorf("Firehose sink: reading AWS_CA_BUNDLE: %w", err)
+		}
+		o.RootCAs = x509.NewCertPool()
+		if !o.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("Firehose sink: AWS_CA_BUNDLE %s holds no certificate", bundle)
+		}
+	}
 	f := &Firehose{o: o}
 	f.transport = newTransport(o.Dial, o.RootCAs, o.Now, &f.bytes)
 	client := &http.Client{Transport: f.transport}
@@ -104,7 +118,6 @@ func NewFirehose(ctx context.Context, o FirehoseOptions) (*Firehose, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(o.Region),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
-		config.WithHTTPClient(client),
 		// A van is no cloud machine: asking 169.254.169.254 costs seconds of silence at every try.
 		config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 	if err != nil {

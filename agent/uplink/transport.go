@@ -47,11 +47,14 @@ func (c *countedConn) Write(p []byte) (int, error) {
 // newTransport returns the one transport of a sink. HTTP/1.1 only: with one call in flight HTTP/2 has nothing to interleave,
 // and a connection that died silently would be found out by pings of its own only.
 func newTransport(dial Dial, roots *x509.CertPool, now func() time.Time, n *byteCount) *http.Transport {
-	if dial == nil {
+	proxy := http.ProxyFromEnvironment
+	if dial != nil {
+		proxy = nil // whoever dials for us decides where to
+	} else {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+		Proxy: proxy,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := dial(ctx, network, addr)
 			if err != nil {

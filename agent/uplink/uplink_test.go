@@ -432,6 +432,7 @@ func TestLossesRideOnTheNextRecordAndAreAcknowledgedWithIt(t *testing.T) {
 		log.lose(6, "torn")
 		u, stop := start(t, log, uplink.Options{Encoder: enc, Sink: sink, Pack: true})
 		defer stop()
+		synctest.Wait()
 		if err := u.Drain(t.Context()); err != nil {
 			t.Fatal(err)
 		}

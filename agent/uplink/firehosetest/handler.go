@@ -46,6 +46,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	faults := s.faults
 	s.counters.Calls++
 	s.mu.Unlock()
+	// The body is read first: only then does net/http notice that a client has gone.
+	body, bodyErr := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if faults.Delay > 0 {
 		timer := time.NewTimer(faults.Delay)
 		defer timer.Stop()
@@ -55,11 +57,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if faults.Down {
+	if faults.Down || bodyErr != nil {
 		panic(http.ErrAbortHandler) // net/http cuts the connection and logs nothing
 	}
 	id := uuid.NewString()
-	answer, err := s.handle(r)
+	answer, err := s.handle(r, body)
 	if errors.Is(err, errCut) {
 		panic(http.ErrAbortHandler)
 	}
@@ -81,23 +83,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = map[string]string{"__type": api.code, "message": api.message}
 		s.o.Log.Info("local Firehose refuses", slog.String("operation", r.Header.Get("X-Amz-Target")), slog.String("error", api.Error()))
 	}
-	body, err := json.Marshal(answer)
+	text, err := json.Marshal(answer)
 	if err != nil {
 		panic(err) // only our own types get here
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that has gone is its own trouble
+	_, _ = w.Write(text) // a client that has gone is its own trouble
 }
 
 // handle checks a request and does it.
-func (s *Server) handle(r *http.Request) (any, error) {
+func (s *Server) handle(r *http.Request, body []byte) (any, error) {
 	if r.Method != http.MethodPost || r.URL.Path != "/" {
 		return nil, &apiError{http.StatusNotFound, "UnknownOperationException", "only POST / is served"}
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return nil, errCut
 	}
 	if len(body) > maxBody {
 		return nil, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "the request is too large"}
