@@ -90,7 +90,7 @@ func (e *epoch) add(s *sentence, at time.Duration) {
 		e.reported = true
 		if s.quality > 0 || e.quality < 0 {
 			e.quality = max(s.quality, 0)
-			e.sats = s.sats
+			e.sats = max(e.sats, s.sats)
 		}
 		e.addWeak(s)
 		set(&e.hdop, s.hdop)

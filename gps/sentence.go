@@ -241,8 +241,11 @@ func (s *sentence) readZDA(f fields) (err error) {
 // dilution reads a dilution of precision. 0.00 (SkyTraq), 99.00 (Jackson Labs) and 99.99 (BT-451) mean unknown.
 func (f fields) dilution(i int) float64 { return f.plausible(i, 0.01, 89.99) }
 
+// maxKnots is where receivers under export control stop working; more is not a speed.
+const maxKnots = 1000
+
 func (s *sentence) setSpeed(knots, course float64) {
-	if knots < 0 {
+	if knots < 0 || knots > maxKnots {
 		knots = math.NaN()
 	}
 	s.speed = knots * metresPerSecondPerKnot
