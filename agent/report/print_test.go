@@ -50,7 +50,7 @@ func TestReportAsPrinted(t *testing.T) {
 			"2026/11/23/s-1", all.String() + drive + lines[0] + text(4, "NaN", "NaN", "NaN", "NaN", "NaN") + text(5, "2026-11-23T08:00:03.000Z", vinA, "10.1", "50", "36"),
 			"2026/11/23/s-2", strings.Repeat("rubbish\n", report.KeepDamaged+3),
 			"2026/11/23/s-\x1b[31m3", zip(drive)[:60],
-			"2026/11/24/s-4", "PAR1",
+			"2026/11/24/s-4", "PAR1\x15\x04",
 			"errors/processing-failed/s-5", "rubbish\n",
 			"2026/11/24/.s-6", "rubbish\n",
 		}, report.Options{}},

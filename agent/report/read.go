@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -142,23 +143,23 @@ func (r *reader) object(ctx context.Context, o Object) {
 func (r *reader) unreadable(err error) {
 	r.report.UnreadableCount++
 	if len(r.report.Unreadable) < KeepDamaged {
-		r.report.Unreadable = append(r.report.Unreadable, Unreadable{Object: r.key, Reason: err.Error()})
+		r.report.Unreadable = append(r.report.Unreadable, Unreadable{Object: r.key, Reason: oneLine(err)})
 	}
 }
 
 // foreign names the kind of an object that holds no lines, by its first bytes, or returns "". Without it such an object would
 // be thousands of damaged lines.
 func foreign(in *bufio.Reader) string {
-	head, _ := in.Peek(4) // what is wrong with the input shows on reading on
-	switch string(head) {
-	case "PAR1":
-		return "Parquet"
-	case "Obj\x01":
-		return "Avro"
-	case "\x28\xb5\x2f\xfd":
-		return "zstd"
-	case "PK\x03\x04":
-		return "zip"
+	head, _ := in.Peek(5) // what is wrong with the input shows on reading on
+	for _, kind := range []struct{ magic, name string }{
+		{"PAR1\x15", "Parquet"}, // with the page header's first byte: a VIN may begin with PAR1
+		{"Obj\x01", "Avro"},
+		{"\x28\xb5\x2f\xfd", "zstd"},
+		{"PK\x03\x04", "zip"},
+	} {
+		if bytes.HasPrefix(head, []byte(kind.magic)) {
+			return kind.name
+		}
 	}
 	return ""
 }
@@ -243,7 +244,20 @@ func (r *reader) damaged(err error) {
 	r.report.Lines++
 	r.report.Damaged++
 	if len(r.report.FirstDamaged) < KeepDamaged {
-		d := Damage{Object: r.key, Line: r.number, Reason: strings.ToValidUTF8(err.Error(), "?")}
+		d := Damage{Object: r.key, Line: r.number, Reason: oneLine(err)}
 		r.report.FirstDamaged = append(r.report.FirstDamaged, d)
 	}
+}
+
+// oneLine returns the error's text as one line that cannot steer a terminal: it may hold names and answers of others.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(err.Error(), "?"))
 }

@@ -124,8 +124,11 @@ func TestRead(t *testing.T) {
 		{name: "a gzip member that is cut off does not count", source: objects{"a", zip(lines[0]) + zip(lines[1])[:40], "b", lines[2]},
 			records: 2, unreadable: []string{"a gzip member at byte"}, maxSpeed: 36, metres: 20},
 		{name: "a newline between members costs nothing", source: objects{"a", zip(lines[0]) + "\n" + zip(lines[1]) + "\n" + zip(lines[2])}, records: 3, maxSpeed: 36.4, metres: 20},
-		{name: "a Parquet file is one unreadable object", source: objects{"a", "PAR1" + strings.Repeat("\n", 50), "b", drive},
+		{name: "a Parquet file is one unreadable object", source: objects{"a", "PAR1\x15\x04" + strings.Repeat("\n", 50), "b", drive},
 			records: 3, unreadable: []string{"a is Parquet"}, maxSpeed: 36.4, metres: 20},
+		{name: "a VIN that begins as Parquet does is a VIN", options: report.Options{Fields: []string{"vin", "record_id"}},
+			source: objects{"a", "PAR1ZZ1JZXW000001 " + id(1) + "\n"}, records: 1, undated: 1, maxSpeed: math.NaN()},
+		{name: "a zstd file is one unreadable object", source: objects{"a", "\x28\xb5\x2f\xfd\n\n"}, unreadable: []string{"a is zstd"}, maxSpeed: math.NaN()},
 		{name: "an empty object holds nothing", source: objects{"a", "", "b", drive}, records: 3, maxSpeed: 36.4, metres: 20},
 		{name: "other columns are known by their names", options: report.Options{Fields: []string{"timestamp", "speed", "rpm", "record_id"}},
 			source: objects{"a", "2026-11-23T08:00:00.000Z 12.5 900 " + id(1) + "\n"}, records: 1, maxSpeed: 12.5},
@@ -287,7 +290,7 @@ func TestADirectoryThatIsNotThereIsAnError(t *testing.T) {
 // failing is a source whose objects fail in different ways.
 type failing struct{ list error }
 
-var errBroken = errors.New("wire cut")
+var errBroken = errors.New("wire\n\x1b[31mcut")
 
 func (f failing) Objects(context.Context) iter.Seq2[report.Object, error] {
 	return func(yield func(report.Object, error) bool) {
@@ -322,7 +325,7 @@ func TestAnObjectThatBreaksOffIsNamedAndTheRestIsRead(t *testing.T) {
 	for _, u := range r.Unreadable {
 		got = append(got, u.Object+": "+u.Reason)
 	}
-	expectParts(t, "unreadable", got, []string{"closed: wire cut", "cut: after line 2: wire cut", "cut.gz: after line 0: wire cut"})
+	expectParts(t, "unreadable", got, []string{"closed: wire ?[31mcut", "cut: after line 2: wire ?[31mcut", "cut.gz: after line 0: wire ?[31mcut"})
 	if r.Total.Records != 2 {
 		t.Errorf("%d records, want the 2 whole lines before the cut", r.Total.Records)
 	}

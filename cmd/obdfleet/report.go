@@ -68,6 +68,9 @@ func runReport(c *cobra.Command, location string, f reportFlags) error {
 		if errors.As(err, &usage) {
 			return usage // what reading was about to do helps nobody to spell a bucket
 		}
+		if c.Context().Err() != nil {
+			return failure{fmt.Errorf("stopped before the end of %s: no report", location)}
+		}
 		return failure{err}
 	}
 	write := r.Table

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"os"
@@ -195,6 +196,18 @@ func TestAReportThatCannotBePrintedIsStatus1(t *testing.T) {
 		}
 		expectLines(t, errs.String(), []string{errFull.Error()})
 	}
+}
+
+func TestAReportThatIsStoppedIsStatus1(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	dir := t.TempDir()
+	if status := run(ctx, []string{"report", dir}, &out, &errs); status != exitBadNews || out.Len() > 0 {
+		t.Errorf("status %d, want %d; printed %q, want nothing", status, exitBadNews, out.String())
+	}
+	expectLines(t, errs.String(), []string{"stopped before the end of " + dir + ": no report"})
 }
 
 func TestVersionSaysWhatTheBuildRecorded(t *testing.T) {
