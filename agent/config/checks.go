@@ -115,8 +115,9 @@ func checkBaud(v int) string {
 }
 
 func checkMaxRate(v float64) string {
-	// No adapter answers faster: an ELM327 at 500000 baud needs some 8 ms for an exchange with the fastest ECU.
-	return above(0, 100, "requests a second")(v)
+	// At 115200 baud, with an ECU that answers within 8 ms, the bytes of an exchange leave room for some 100 a second. Below one in
+	// ten seconds there is no speed to speak of, and obd takes no less.
+	return above(0.1, 100, "requests a second")(v)
 }
 
 func checkPort(s string) string {
@@ -145,7 +146,7 @@ func checkSourceOf(s, forms string, schemes map[string]func(string) string) stri
 		return checkPath(s)
 	}
 	if path, ok := strings.CutPrefix(s, "file:"); ok && schemes["udp"] != nil {
-		if path == "" || strings.ContainsRune(path, 0) {
+		if strings.TrimPrefix(path, "//") == "" || strings.ContainsRune(path, 0) {
 			return fmt.Sprintf("%q names no file; write it like file:/home/me/drive.nmea", s)
 		}
 		return ""
@@ -218,8 +219,7 @@ func checkPortNumber(s string) string {
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
 
 func checkHostName(s string) string {
-	address, _, _ := strings.Cut(s, "%") // a zone, as in fe80::1%eth0
-	if net.ParseIP(address) != nil || len(s) <= 253 && hostName.MatchString(s) {
+	if net.ParseIP(s) != nil || len(s) <= 253 && hostName.MatchString(s) {
 		return ""
 	}
 	return fmt.Sprintf("has the host %q, which is neither a name nor an address", s)

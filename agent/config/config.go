@@ -46,7 +46,7 @@ type Vehicle struct {
 type OBD struct {
 	Port    string                   // absolute device path, tcp://host:port, Auto or None
 	Baud    int                      // bit/s; 0: probe
-	MaxRate float64                  // requests a second, at most; (0, 100]
+	MaxRate float64                  // requests a second, at most; above 0.1, at most 100
 	Period  map[string]time.Duration // by signal name; a signal that is not asked is absent; speed is always asked
 	PID     []PID                    // the user's own PIDs, in the order of the file
 }
@@ -246,6 +246,9 @@ func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read config: %w; write one with: obdagent config init", err)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("read config: %w; let everybody read it, it holds no secret: chmod 644 %s", err, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)

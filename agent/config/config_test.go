@@ -16,6 +16,7 @@ import (
 
 	"obdagent/agent/config"
 	"obdagent/agent/record"
+	"obdagent/gps"
 	"obdagent/obd"
 )
 
@@ -52,7 +53,7 @@ func TestReadsEveryKindOfValue(t *testing.T) {
 	want := config.Default()
 	want.Vehicle.VIN = "1HGCM82633A004352"
 	want.Vehicle.DeviceID = "van-212"
-	want.OBD.Port = "tcp://[fe80::1%wlan0]:35000"
+	want.OBD.Port = "tcp://[fd00::1]:35000"
 	want.OBD.MaxRate = 7
 	want.OBD.Period["rpm"] = 250 * time.Millisecond
 	delete(want.OBD.Period, "lambda")
@@ -77,7 +78,7 @@ vin = "1hgcm82633a004352"   # off the paper
 device_id = 'van-212'
 
 [obd]
-port = "tcp://[fe80::1%wlan0]:35000"
+port = "tcp://[fd00::1]:35000"
 max_rate = 7
 period = { rpm = "250ms", lambda = "0s", maf = 0 }
 
@@ -225,6 +226,33 @@ func TestEveryKeyOfTheTableIsAFieldAndEverySignalAPeriod(t *testing.T) {
 		if !strings.Contains(" "+strings.Join(fields, " ")+" ", " "+s.Name+" ") {
 			t.Errorf("signal %s is no field of a record", s.Name)
 		}
+	}
+}
+
+func TestWhatIsAcceptedTheOtherRoomsAcceptToo(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"",
+		"obd.port = \"/dev/ttyUSB0\"\nobd.baud = 38400\nobd.max_rate = 0.2\n",
+		"obd.port = \"tcp://192.168.0.10:35000\"\nobd.max_rate = 100\nobd.period.rpm = \"24h\"\n",
+		"obd.port = \"tcp://wifi-obd.local:35000\"\n",
+		"obd.port = \"tcp://[fd00::1]:35000\"\n",
+		"gps.source = \"/dev/serial/by-id/usb-u-blox\"\ngps.baud = 4800\n",
+		"gps.source = \"tcp://[fd00::1]:10110\"\n",
+		"gps.source = \"udp://:10110\"\n", "gps.source = \"udp://127.0.0.1:10110\"\n",
+		"gps.source = \"file:drive.nmea\"\n", "gps.source = \"file:///tmp/drive.nmea\"\n",
+	} {
+		c := parse(t, text)
+		if _, err := obd.New(obd.Options{Port: c.OBD.Port, Baud: c.OBD.Baud, MaxRate: c.OBD.MaxRate, Period: c.OBD.Period}); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if _, err := gps.New(gps.Options{Source: c.GPS.Source, Baud: c.GPS.Baud, Init: c.GPS.Init}); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	all := parse(t, "record.fields = [\""+strings.Join(record.FieldNames(), "\", \"")+"\"]\n")
+	if _, err := record.NewTextFormat(all.Record.Fields); err != nil {
+		t.Errorf("all fields: %v", err)
 	}
 }
 

@@ -302,9 +302,6 @@ func tomlValue(text func(unstable.Range) []byte, n *unstable.Node) (any, bool) {
 // example is a line that sets a key.
 func example(k *key) string {
 	d := Default()
-	v := k.get(&d)
-	if v == nil {
-		v = 1.0 // a key of [record.curve]: both are numbers
-	}
-	return k.name[strings.LastIndexByte(k.name, '.')+1:] + " = " + formatValue(v)
+	d.Record.Curve = &defaultCurve
+	return k.name[strings.LastIndexByte(k.name, '.')+1:] + " = " + formatValue(k.get(&d))
 }

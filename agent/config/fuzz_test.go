@@ -52,6 +52,37 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzEnviron: whatever a variable holds, Parse takes it and says so in Origin, or refuses it in one line that names it.
+func FuzzEnviron(f *testing.F) {
+	for _, k := range config.Keys() {
+		f.Add(strings.TrimPrefix(k.Env, "OBDAGENT_"), strings.Trim(k.Default, `"`))
+	}
+	f.Add("GPS_INIT", "$PMTK220,1000*1F,$PMTK101*32")
+	f.Add("RECORD_FIELDS", `["vin", 3]`)
+	f.Add("OBD_PROT", "auto")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		if strings.ContainsAny(name, "=\n\r\x00") {
+			return // no name of a variable
+		}
+		name = "OBDAGENT_" + name
+		c, err := config.Parse("", nil, []string{name + "=" + value})
+		if err == nil {
+			if name == "OBDAGENT_CONFIG" || strings.HasPrefix(name, "OBDAGENT_TEST_") {
+				return
+			}
+			for _, k := range config.Keys() {
+				if k.Env == name && c.Origin(k.Name).Env == name {
+					return
+				}
+			}
+			t.Fatalf("%s=%q was ignored", name, value)
+		}
+		if s := err.Error(); !strings.HasPrefix(s, name+": ") || strings.ContainsAny(s, "\n\r") {
+			t.Errorf("%s=%q: %q is not one line that names it", name, value, s)
+		}
+	})
+}
+
 func BenchmarkParseSample(b *testing.B) {
 	text := []byte(setting.ReplaceAllString(string(config.Sample()), "$1"))
 	b.ReportAllocs()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -75,7 +76,7 @@ func unknownPIDKey(name string) string {
 	if near := nearest(name, names); near != "" {
 		return "unknown key; did you mean " + near + "?"
 	}
-	return fmt.Sprintf("unknown key; a PID has %v", names)
+	return "unknown key; the keys are " + strings.Join(names, ", ")
 }
 
 var (

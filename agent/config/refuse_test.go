@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"obdagent/agent/config"
+	"obdagent/agent/record"
 )
 
 // refusals pairs a file with all that is said against it, one line each.
@@ -141,10 +142,12 @@ var refusals = []struct {
 		`c.toml:2: obd.port: "Auto" is not known; write it as "auto"`}},
 	{"a host with an underscore", "[obd]\nport = \"tcp://wifi_obd:35000\"", []string{
 		`c.toml:2: obd.port: "tcp://wifi_obd:35000" has the host "wifi_obd", which is neither a name nor an address`}},
+	{"an address with a zone", "[obd]\nport = \"tcp://[fe80::1%wlan0]:35000\"", []string{
+		`c.toml:2: obd.port: "tcp://[fe80::1%wlan0]:35000" has the host "fe80::1%wlan0", which is neither a name nor an address`}},
 	{"a line speed that nothing has", "[obd]\nbaud = 38500", []string{
 		`c.toml:2: obd.baud: 38500 is not a line speed; write it as 38400, or 0 to probe`}},
 	{"no requests at all", "[obd]\nmax_rate = 0", []string{
-		`c.toml:2: obd.max_rate: 0 is out of range; write more than 0 and at most 100 (requests a second)`}},
+		`c.toml:2: obd.max_rate: 0 is out of range; write more than 0.1 and at most 100 (requests a second)`}},
 	{"a UDP source without a port", "[gps]\nsource = \"udp://0.0.0.0\"", []string{
 		`c.toml:2: gps.source: "udp://0.0.0.0" has no port; write it like udp://:10110`}},
 	{"a recording without a name", "[gps]\nsource = \"file:\"", []string{
@@ -178,9 +181,9 @@ var refusals = []struct {
 	{"a path for a socket that the system cannot take", "[status]\nsocket = \"/run/" + strings.Repeat("x", 103) + "\"", []string{
 		`c.toml:2: status.socket: the path has 108 bytes; a socket's path has at most 107`}},
 	{"log and socket in one file", "[status]\nlog = \"/run/obd\"\nsocket = \"/run/./obd\"", []string{
-		`c.toml:2: status.log: the same path as status.socket; they are two files`}},
+		`c.toml:2: status.log: status.log and status.socket are the same path; they are two files, give each its own`}},
 	{"objects within the buffer", "[uplink]\nkind = \"directory\"\npath = \"/var/lib/obdagent/buffer/out\"", []string{
-		`c.toml:3: uplink.path: "/var/lib/obdagent/buffer/out" and buffer.dir = "/var/lib/obdagent/buffer" lie in one another; keep them apart`}},
+		`c.toml:3: uplink.path: uplink.path = "/var/lib/obdagent/buffer/out" and buffer.dir = "/var/lib/obdagent/buffer" lie in one another; keep them apart`}},
 
 	// uplink
 	{"a region with two letters swapped", "[uplink]\nregion = \"us-esat-1\"", []string{
@@ -221,6 +224,76 @@ var refusals = []struct {
 	{"a PID named like a field", "[obd]\npid = [{ name = \"speed\" }]", []string{
 		`c.toml:2: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2: obd.pid.name: "speed" is a field that every record has; choose another name`}},
+
+	{"a PID that is no section", "[obd]\npid = \"01A6\"", []string{
+		`c.toml:2:1: obd.pid: is a list of sections; write each as [[obd.pid]] and its keys below`}},
+	{"a list of PIDs that are no sections", "[obd]\npid = [\"01A6\"]", []string{
+		`c.toml:2:1: obd.pid: is a list of sections; write each as [[obd.pid]] and its keys below`}},
+	{"two PIDs of one name", "[obd]\npid = [{name=\"a\",request=\"01A6\",bytes=1,formula=\"A\",max=1},\n{name=\"a\",request=\"22F190\",bytes=1,formula=\"A\",max=1}]", []string{
+		`c.toml:2: obd.pid: PIDs of one's own: not built yet; leave it out`,
+		`c.toml:2: obd.pid.name: "a" is there twice; fields need different names`}},
+	{"a PID without a range", "[[obd.pid]]\nname = \"a\"\nrequest = \"01A6\"\nbytes = 1\nformula = \"A\"", []string{
+		`c.toml:1: obd.pid: has min 0, which is not below max 0; an answer outside of them is not believed`,
+		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`}},
+	{"a PID of wrong values throughout", "[[obd.pid]]\nname = \"Odo Meter\"\nrequest = \"\"\nbytes = 65\nformula = \"system('rm')\"\nunit = 3\nmin = \"1\"\nmax = true\nperiod = 5\ncolour = \"red\"", []string{
+		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`,
+		`c.toml:2: obd.pid.name: "Odo Meter" is not a field name; write small letters, digits and _, at most 32`,
+		`c.toml:3: obd.pid.request: "" is not a request that only reads; write mode 01 and two digits ("01A6"), or 22 and four ("22F190")`,
+		`c.toml:4: obd.pid.bytes: 65 is out of range; write 1 to 64`,
+		`c.toml:5: obd.pid.formula: "system('rm')" is not a formula; write it with the bytes A B C ..., numbers, + - * / and ( )`,
+		`c.toml:6: obd.pid.unit: is not in quotes; write it as "3"`,
+		`c.toml:7: obd.pid.min: is a text; write it without quotes: 1`,
+		`c.toml:8: obd.pid.max: is true or false; write it like 2.5`,
+		`c.toml:9: obd.pid.period: is a number without a unit; write it like "5s" (ms, s, m or h), in quotes`,
+		`c.toml:10:1: obd.pid.colour: unknown key; the keys are name, request, bytes, formula, unit, min, max, period`,
+	}},
+
+	// values of what is not built are judged all the same
+	{"a credential provider as a URL", "[uplink.iot]\nendpoint = \"https://x.credentials.iot.eu-west-1.amazonaws.com/\"", []string{
+		`c.toml:2: uplink.iot.endpoint: "https://x.credentials.iot.eu-west-1.amazonaws.com/" is not a host name; write it without https:// and without a path`}},
+	{"a role alias with a slash", "[uplink.iot]\nrole_alias = \"fleet/van\"", []string{
+		`c.toml:2: uplink.iot.role_alias: "fleet/van" is not a role alias; write 1 to 128 of A-Z a-z 0-9 _ = , @ -`}},
+	{"a thing with a space", "[uplink.iot]\nthing = \"van 212\"", []string{
+		`c.toml:2: uplink.iot.thing: "van 212" is not a thing name; write 1 to 128 of A-Z a-z 0-9 : _ -`}},
+	{"a page without a port", "[status]\nlisten = \"127.0.0.1\"", []string{
+		`c.toml:2: status.listen: "127.0.0.1" has no host and port; write it like "127.0.0.1:8327"`}},
+	{"a page on a port out of range", "[status]\nlisten = \":83270\"", []string{
+		`c.toml:2: status.listen: ":83270" has the port "83270"; write a number from 1 to 65535`}},
+	{"gpsd on a host that cannot be", "[gps]\nsource = \"gpsd://-\"", []string{
+		`c.toml:2: gps.source: "gpsd://-" has the host "-", which is neither a name nor an address`}},
+	{"a curve without tolerance", "[record.curve]\nposition_m = 0", []string{
+		`c.toml:1: record.curve: keeping only what redraws the drive: not built yet; leave it out`,
+		`c.toml:2: record.curve.position_m: 0 is out of range; write more than 0 and at most 1000 (m)`}},
+	{"a curve's tolerance as a section", "[record.curve.position_m]", []string{
+		`c.toml:1:2: record.curve.position_m: is a key and not a section; write it as position_m = 5.0`}},
+
+	// more of hosts, paths and URLs
+	{"no stream", "[uplink]\nstream = \"\"", []string{
+		`c.toml:2: uplink.stream: is empty; write the stream's name`}},
+	{"an endpoint that is no URL", "[uplink]\nendpoint = \"http://[::1\"", []string{
+		`c.toml:2: uplink.endpoint: "http://[::1" is not a URL; write it like "http://127.0.0.1:4573"`}},
+	{"an endpoint without a host", "[uplink]\nendpoint = \"https://:443\"", []string{
+		`c.toml:2: uplink.endpoint: "https://:443" has no host; write it like "http://127.0.0.1:4573"`}},
+	{"an endpoint on a host that cannot be", "[uplink]\nendpoint = \"https://my_host\"", []string{
+		`c.toml:2: uplink.endpoint: "https://my_host" has the host "my_host", which is neither a name nor an address`}},
+	{"an endpoint on port 0", "[uplink]\nendpoint = \"https://localhost:0\"", []string{
+		`c.toml:2: uplink.endpoint: "https://localhost:0" has the port "0"; write a number from 1 to 65535`}},
+	{"a UDP source on a host that cannot be", "[gps]\nsource = \"udp://a b:10110\"", []string{
+		`c.toml:2: gps.source: "udp://a b:10110" has the host "a b", which is neither a name nor an address`}},
+	{"a path with a NUL", "[buffer]\ndir = \"/var/\\u0000\"", []string{
+		`c.toml:2: buffer.dir: "/var/\x00" has a NUL in it; write a path`}},
+	{"a field like no other", "[record]\nfields = [\"temperature_of_the_cabin\"]", []string{
+		`c.toml:2: record.fields: "temperature_of_the_cabin" is not a field of a record; the fields are ` + strings.Join(record.FieldNames(), " ")}},
+	{"an inline section where a value belongs", "[obd]\nport = { path = \"/dev/ttyUSB0\" }", []string{
+		`c.toml:2:1: obd.port: is a section; write it like "text"`}},
+	{"a rate in quotes", "[obd]\nmax_rate = \"20\"", []string{
+		`c.toml:2:1: obd.max_rate: is a text; write it without quotes: 20`}},
+	{"a rate in words", "[obd]\nmax_rate = \"fast\"", []string{
+		`c.toml:2:1: obd.max_rate: is a text; write it like 2.5`}},
+	{"a switch as a size", "[buffer]\nmax_bytes = true", []string{
+		`c.toml:2:1: buffer.max_bytes: is true or false; write it like "512MiB"`}},
+	{"one wrong key is not blamed for what it should have been", "[obd]\nport = \"ttyUSB0\"\n[gps]\nsource = \"none\"", []string{
+		`c.toml:2: obd.port: "ttyUSB0" is not a whole path; write it as "/dev/ttyUSB0"`}},
 
 	// several at once
 	{"all that is wrong, in the order of the file",

@@ -55,10 +55,10 @@ func (b *builder) checkTogether() {
 		b.refuseTogether("\"directory\" needs uplink.path; add the directory, such as path = \"/var/lib/obdagent/out\"", "uplink.kind", "uplink.path")
 	}
 	if within(c.Uplink.Path, c.Buffer.Dir) || within(c.Buffer.Dir, c.Uplink.Path) {
-		b.refuseTogether(fmt.Sprintf("%q and buffer.dir = %q lie in one another; keep them apart", c.Uplink.Path, c.Buffer.Dir), "uplink.path", "buffer.dir")
+		b.refuseTogether(fmt.Sprintf("uplink.path = %q and buffer.dir = %q lie in one another; keep them apart", c.Uplink.Path, c.Buffer.Dir), "uplink.path", "buffer.dir")
 	}
 	if c.Status.Log != "" && filepath.Clean(c.Status.Log) == filepath.Clean(c.Status.Socket) {
-		b.refuseTogether("the same path as status.socket; they are two files", "status.log", "status.socket")
+		b.refuseTogether("status.log and status.socket are the same path; they are two files, give each its own", "status.log", "status.socket")
 	}
 	for i := range c.OBD.PID {
 		p := &c.OBD.PID[i]

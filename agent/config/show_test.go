@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -60,6 +61,22 @@ func TestWhatShowWritesIsReadAgain(t *testing.T) {
 		second := parse(t, string(show(t, first)))
 		if diff := cmp.Diff(first, second, values, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-first +second)\n%s", text, diff)
+		}
+	}
+}
+
+func TestShowWritesWhatLaterVersionsTake(t *testing.T) {
+	t.Parallel()
+	c := config.Default()
+	c.Record.Curve = &config.Curve{PositionM: 2.5, SpeedKmh: 1}
+	c.OBD.PID = []config.PID{{Name: "odometer", Request: "01A6", Bytes: 4, Formula: "A*256+B", Unit: "km", Max: 4e6, Period: time.Minute}}
+	got := string(show(t, &c))
+	for _, want := range []string{
+		"\n[record.curve]\nposition_m = 2.5 ", "\nspeed_kmh = 1.0 ",
+		"\n[[obd.pid]] ", "\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A*256+B\"\nunit = \"km\"\nmin = 0.0\nmax = 4000000.0\nperiod = \"60s\"\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q in\n%s", want, got)
 		}
 	}
 }
