@@ -7,6 +7,7 @@ package recording
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,10 @@ const (
 type Burst struct {
 	Offset time.Duration // since the first burst
 	Data   []byte
+
+	tod  time.Duration // -1 if no sentence has a time
+	date time.Time     // midnight; zero if no sentence has a date
+	cut  time.Duration // how much longer, in the recording's own times, the way from the first burst is than Offset
 }
 
 // A Recording is a log in bursts.
@@ -34,82 +39,54 @@ type Recording struct {
 
 // anchor is an epoch of which the instant is known.
 type anchor struct {
-	rank   int // 0 none, 1 time of day only, 2 dated, 3 dated and valid
-	at     time.Time
-	offset time.Duration
+	rank  int // 0 none, 1 time of day only, 2 dated, 3 dated and valid
+	at    time.Time
+	burst int
 }
 
 // Parse takes a log apart. The bursts share its memory.
 func Parse(log []byte) *Recording {
 	r := &Recording{}
-	b := burst{tod: -1}
-	var offset time.Duration
-	period := defaultPause
+	b := Burst{tod: -1}
+	var seen []string
 	begin, end := 0, 0
 	for line := range bytes.Lines(log) {
 		s, ok := parse(line)
-		if ok && b.ends(s) {
-			r.Bursts = append(r.Bursts, Burst{offset, log[begin:end:end]})
-			if s.tod >= 0 && b.tod >= 0 {
-				period = pause(s.tod - b.tod)
-			}
-			offset += period
-			b = burst{tod: -1}
-			begin = end
+		if ok && b.ends(s, seen) {
+			b.Data = log[begin:end:end]
+			r.Bursts = append(r.Bursts, b)
+			b, seen, begin = Burst{tod: -1}, seen[:0], end
 		}
 		end += len(line)
 		if ok {
-			b.add(s)
-			r.anchor(s, offset)
+			if b.tod < 0 {
+				b.tod = s.tod
+			}
+			if b.date.IsZero() {
+				b.date = s.date
+			}
+			seen = append(seen, s.name)
+			r.anchor(s)
 		}
 	}
 	if end > begin {
-		r.Bursts = append(r.Bursts, Burst{offset, log[begin:end:end]})
+		b.Data = log[begin:end:end]
+		r.Bursts = append(r.Bursts, b)
 	}
+	r.pace()
 	return r
 }
 
-// burst is one in the making.
-type burst struct {
-	tod  time.Duration // -1 before the first time
-	seen []string
-}
-
 // ends reports whether s belongs to the next burst: its time is another, or there is no time and it came already.
-func (b *burst) ends(s stamped) bool {
+func (b *Burst) ends(s stamped, seen []string) bool {
 	if s.tod >= 0 && b.tod >= 0 {
 		return (s.tod - b.tod).Abs() > 9*time.Millisecond
 	}
-	if s.typ == "GSA" || s.typ == "VTG" {
-		return false
-	}
-	for _, n := range b.seen {
-		if n == s.name {
-			return true
-		}
-	}
-	return false
-}
-
-func (b *burst) add(s stamped) {
-	if b.tod < 0 {
-		b.tod = s.tod
-	}
-	b.seen = append(b.seen, s.name)
-}
-
-func pause(step time.Duration) time.Duration {
-	if step < -day/2 {
-		step += day
-	}
-	if step <= 0 {
-		return defaultPause
-	}
-	return min(step, maxPause)
+	return s.typ != "GSA" && s.typ != "VTG" && slices.Contains(seen, s.name)
 }
 
 // anchor keeps the best known instant: receivers begin with a made-up date and correct it with the first fix.
-func (r *Recording) anchor(s stamped, offset time.Duration) {
+func (r *Recording) anchor(s stamped) {
 	rank := 0
 	switch {
 	case s.tod < 0:
@@ -121,8 +98,46 @@ func (r *Recording) anchor(s stamped, offset time.Duration) {
 		rank = 2
 	}
 	if rank > r.begin.rank {
-		r.begin = anchor{rank, s.date.Add(s.tod), offset}
+		r.begin = anchor{rank, s.date.Add(s.tod), len(r.Bursts)}
 	}
+}
+
+// pace gives the bursts their offsets. Long gaps are cut, and big steps back become an ordinary pause: there the
+// recording was interrupted, or put together of pieces. A small step back is the receiver's own and stays.
+func (r *Recording) pace() {
+	period := defaultPause
+	for i := 1; i < len(r.Bursts); i++ {
+		last, b := &r.Bursts[i-1], &r.Bursts[i]
+		wait, cut := period, time.Duration(0)
+		if step, ok := b.since(last); ok {
+			switch {
+			case step > maxPause:
+				wait, cut = maxPause, step-maxPause
+			case step < -maxPause:
+				wait, cut = defaultPause, step-defaultPause
+			case step <= 0:
+				wait = defaultPause
+			default:
+				wait, period = step, step
+			}
+		}
+		b.Offset, b.cut = last.Offset+wait, last.cut+cut.Truncate(time.Second)
+	}
+}
+
+// since returns the time between two bursts by their own times; ok is false where these do not tell.
+func (b *Burst) since(last *Burst) (step time.Duration, ok bool) {
+	if b.tod < 0 || last.tod < 0 {
+		return 0, false
+	}
+	step = b.tod - last.tod
+	if !b.date.IsZero() && !last.date.IsZero() {
+		return step + b.date.Sub(last.date), true
+	}
+	if step < -day/2 {
+		step += day
+	}
+	return step, true
 }
 
 // Duration returns the offset of the last burst.
@@ -133,20 +148,21 @@ func (r *Recording) Duration() time.Duration {
 	return r.Bursts[len(r.Bursts)-1].Offset
 }
 
-// MoveTo rewrites times, dates and checksums so that the first burst is of the given instant, cut to the second. A
-// recording without dates gets the times of day only; one without times stays as it is.
+// MoveTo rewrites times, dates and checksums so that the first burst is of the given instant, cut to the second, and the
+// others follow by their offsets. A recording without dates gets the times of day only; one without times stays as it is.
 func (r *Recording) MoveTo(start time.Time) {
 	if r.begin.rank == 0 {
 		return
 	}
-	want := start.UTC().Add(r.begin.offset)
+	first := r.Bursts[r.begin.burst]
+	want := start.UTC().Add(first.Offset)
 	delta := want.Sub(r.begin.at)
 	if r.begin.rank == 1 {
-		tod := want.Sub(want.Truncate(day))
-		delta = tod - r.begin.at.Sub(time.Time{})
+		delta = want.Sub(want.Truncate(day)) - first.tod
 	}
 	for i := range r.Bursts {
-		r.Bursts[i].Data = Shift(r.Bursts[i].Data, delta)
+		b := &r.Bursts[i]
+		b.Data = Shift(b.Data, delta-(b.cut-first.cut))
 	}
 }
 
