@@ -131,6 +131,11 @@ func open(dir fsys, opts Options) (_ *Log, err error) {
 		l.bytes += f.Size
 	}
 	l.removeLeftover()
+	if len(l.segments) > 0 && l.acks.next(1) < l.segments[0].first {
+		s := l.segments[0]
+		s.gapKnown = true
+		s.gapFrom, s.gapReason = l.readGap(s)
+	}
 	if r.next > r.tail {
 		l.lost[r.tailReason] += r.next - r.tail
 		l.damaged.add(r.tail, r.next)

@@ -269,7 +269,8 @@ func (m *memFS) cut(rnd *rand.Rand) *memFS {
 		}
 	}
 	c := newMemFS()
-	for name, n := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) { // in order, so that a seed gives the same cut again
+		n := names[name]
 		b := n.cut(rnd)
 		c.names[name] = &inode{seen: b, durable: slices.Clone(b)}
 	}

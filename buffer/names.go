@@ -43,8 +43,9 @@ type segment struct {
 	size  int64  // of the file
 	end   int64  // only bytes before are read
 
-	gapKnown  bool   // whether gapReason and the next of the segment before were read from the header
-	gapReason string // why numbers between the segment before and this one are missing
+	gapKnown  bool   // whether the following was read from the header
+	gapFrom   uint64 // numbers from here up to first never came to disk whole
+	gapReason string // why
 	failed    bool   // a write or sync failed: never written again
 	gone      bool   // deleted or recycled: what a Reader reads from it may be from another life
 }

@@ -120,13 +120,17 @@ func (r *Reader) locate() (Entry, *segment, error) {
 		return Entry{}, l.segments[i-1], nil
 	}
 	to, reason := l.committed, l.tailReason
-	switch {
-	case i < len(l.segments):
-		to, reason = min(to, l.segments[i].first), l.segments[i].gapReason
-		if i == 0 || reason == "" {
+	if i < len(l.segments) {
+		s := l.segments[i]
+		to, reason = min(to, s.first), s.gapReason
+		if !s.gapKnown || r.next < s.gapFrom { // segments between were dropped
 			reason = ReasonOverflow
+			if s.gapKnown {
+				to = min(to, s.gapFrom)
+			}
 		}
-	case reason == "":
+	}
+	if reason == "" {
 		reason = ReasonDamaged
 	}
 	return r.lose(to, reason), nil, nil
@@ -268,8 +272,7 @@ func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 		from, reason := l.readGap(after)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		after.gapKnown = true
-		after.gapReason = reason
+		after.gapKnown, after.gapFrom, after.gapReason = true, from, reason
 		if from >= seg.first && from < seg.next && !seg.gone {
 			seg.next = from
 		}

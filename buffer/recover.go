@@ -139,11 +139,11 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found bool, err 
 	if !found && state == lifeNotBegun {
 		return false, nil
 	}
-	switch {
-	case legible > r.tail:
+	if legible > r.tail {
 		r.next, r.tailReason = legible, ReasonTorn
-	case s.size < size, !found && state == lifeIllegible, !isEnd(&sc, end):
-		r.next, r.tailReason = r.tail+illegibleSkip, ReasonDamaged
+	}
+	if s.size < size || !found && state == lifeIllegible || legible <= r.tail && !isEnd(&sc, end) {
+		r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
 	}
 	return found, nil
 }

@@ -22,9 +22,8 @@ func (l *Log) roll(first uint64) (*segmentHeader, error) {
 	l.mu.Lock()
 	s := &segment{
 		name: segmentName(first, w.lastID, segmentExt), id: w.lastID, first: first, next: first,
-		size: spare.Size, end: segmentHeaderBytes, gapKnown: true, gapReason: l.tailReason,
+		size: spare.Size, end: segmentHeaderBytes, gapKnown: true, gapFrom: min(l.tail, first), gapReason: l.tailReason,
 	}
-	gapFrom := min(l.tail, first)
 	l.mu.Unlock()
 	w.spares = w.spares[:len(w.spares)-1]
 	if err := l.dir.Rename(spare.Name, s.name); err != nil {
@@ -45,9 +44,9 @@ func (l *Log) roll(first uint64) (*segmentHeader, error) {
 	w.f = f
 	h := &segmentHeader{
 		version: formatVersion, id: s.id, uuid: w.uuid, first: first,
-		gapFrom: gapFrom, size: uint32(s.size),
+		gapFrom: s.gapFrom, size: uint32(s.size),
 	}
-	if gapFrom < first {
+	if s.gapFrom < first {
 		h.gapReason = s.gapReason
 	}
 	return h, nil
