@@ -44,6 +44,8 @@ var (
 	ErrMismatch = errors.New("the reply answers another question")
 	// ErrImplausible means that the value lies outside of the signal's range.
 	ErrImplausible = errors.New("the value is out of range")
+	// ErrLate means that a right answer came so long after its question that nobody can say when it was true.
+	ErrLate = errors.New("the answer came too late to be dated")
 	// ErrUnsupported means that the car says, or has shown, that it does not have the signal; it is not asked again on
 	// this connection.
 	ErrUnsupported = errors.New("the car does not support this signal")
@@ -92,6 +94,7 @@ var reasons = []struct {
 	{ErrPortBusy, "port_busy"},
 	{ErrMismatch, "mismatch"},
 	{ErrImplausible, "implausible"},
+	{ErrLate, "late"},
 	{ErrTalksUnasked, "talks_unasked"},
 	{ErrNotELM327, "not_elm327"},
 	{ErrMalformed, "malformed"},

@@ -11,11 +11,57 @@ type message struct {
 	data []byte
 }
 
-// parseReply turns the reply to a request of the car into messages. Only those of ecu are looked at, or all if ecu is "".
+// A sender is whose answers are looked at, and what is known of their form.
+type sender struct {
+	framing framing
+	ecu     string // its address; "" for everybody's
+	fill    fill   // of its CAN frames
+}
+
+// fill is what a CAN frame holds behind the bytes that its length counts. An ECU always does the same (ISO 15765-4 wants
+// eight bytes always), so once it is known a frame that has lost a byte on the way shows, even if its padding could
+// pass for data.
+type fill int
+
+const (
+	fillUnknown fill = iota
+	fillNone         // nothing: older cars, and adapters that show only what counts
+	fillFull         // up to eight bytes
+	fillExtra        // one byte: obdsim shows a checksum there
+)
+
+// fits tells whether a frame of got bytes can be one that uses used.
+func (f fill) fits(got, used int) bool {
+	none, full, extra := got == used, got == 8, got == used+1
+	switch f {
+	case fillNone:
+		return none
+	case fillFull:
+		return full
+	case fillExtra:
+		return extra
+	}
+	return none || full || extra
+}
+
+// fillOf tells the fill from a frame of got bytes that uses used, fewer than seven.
+func fillOf(got, used int) fill {
+	switch got {
+	case used:
+		return fillNone
+	case 8:
+		return fillFull
+	case used + 1:
+		return fillExtra
+	}
+	return fillUnknown
+}
+
+// parseReply turns the reply to a request of the car into messages, of the given sender only.
 // One line that is not a whole frame makes the whole reply ErrMalformed: a reply with damage in it is not trusted elsewhere.
 //
 // A pending answer (7F xx 78) that is followed by another message of its ECU is dropped; see ISO 14229-1 A.1.
-func parseReply(cmd string, raw []byte, f framing, ecu string) ([]message, error) {
+func parseReply(cmd string, raw []byte, from sender) ([]message, error) {
 	lines, err := scanReply(cmd, raw)
 	if err != nil {
 		return nil, err
@@ -23,17 +69,17 @@ func parseReply(cmd string, raw []byte, f framing, ecu string) ([]message, error
 	if len(lines) == 0 {
 		return nil, fmt.Errorf("%s: empty reply: %w", cmd, ErrMalformed)
 	}
-	var can assembler
+	can := assembler{fill: from.fill}
 	var out []message
 	for _, line := range lines {
 		digits := squeeze(line)
 		var m message
 		var complete bool
-		switch f {
+		switch from.framing {
 		case framingCAN11, framingCAN29:
-			m, complete, err = can.canLine(digits, f, ecu)
+			m, complete, err = can.canLine(digits, from.framing, from.ecu)
 		case framingISO, framingJ1850:
-			m, complete, err = busLine(digits, f, ecu)
+			m, complete, err = busLine(digits, from.framing, from.ecu)
 		default:
 			err = fmt.Errorf("unknown protocol: %w", ErrMalformed)
 		}

@@ -5,6 +5,7 @@ import "fmt"
 // An assembler puts ISO 15765-2 frames together, for several ECUs at a time. The zero value is ready.
 type assembler struct {
 	open []transfer // one per ECU; a car has at most eight on the OBD addresses, so a list will do
+	fill fill
 }
 
 // transfer is a message of which the first frame has arrived.
@@ -26,7 +27,7 @@ func (a *assembler) frame(ecu string, b []byte) (message, bool, error) {
 	switch b[0] >> 4 {
 	case 0: // single frame
 		n := int(b[0])
-		if n == 0 || n > 7 || !frameLength(len(b), 1+n) {
+		if n == 0 || n > 7 || !a.fill.fits(len(b), 1+n) {
 			return message{}, false, fmt.Errorf("%d bytes for a length of %d: %w", len(b), n, ErrMalformed)
 		}
 		if a.find(ecu) >= 0 {
@@ -56,7 +57,7 @@ func (a *assembler) frame(ecu string, b []byte) (message, bool, error) {
 		}
 		t.next = (t.next + 1) & 0x0F
 		n := min(7, t.length-len(t.data))
-		if !frameLength(len(b), 1+n) {
+		if !a.fill.fits(len(b), 1+n) {
 			return message{}, false, fmt.Errorf("consecutive frame of %d bytes: %w", len(b), ErrMalformed)
 		}
 		t.data = append(t.data, b[1:1+n]...)
@@ -88,9 +89,4 @@ func (a *assembler) find(ecu string) int {
 		}
 	}
 	return -1
-}
-
-// frameLength tells whether a frame of got bytes can be one that uses used.
-func frameLength(got, used int) bool {
-	return got == used || got == 8 && used < 8 || got == used+1
 }

@@ -21,6 +21,9 @@ const (
 	// voltage says that its engine is off, more if the alternator works. surePause lies between.
 	sureLow, sureHigh = 2, 6
 	surePause         = 2 * time.Second
+	// maxLatency is how long an answer may take: it was true at some moment in between, and half a second is what a speed may be
+	// off in time at most. K-line takes 150 ms; only a bus that is woken again takes longer.
+	maxLatency = time.Second
 	// heartbeat is how often a car is asked anything at all if it has none of the signals.
 	heartbeat = 5 * time.Second
 	// vinTries is how often an unread VIN is asked for again after connecting, at vinFirst, then twice that, and so on: an ECU
@@ -43,7 +46,7 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 	if l.protocol.code != 0 {
 		c.learned = l.protocol
 	}
-	if err := s.tryOutSuffix(ctx, &l, count); err != nil {
+	if err := s.tryOut(ctx, &l, count); err != nil {
 		return link{}, err
 	}
 	if err := c.readVoltage(ctx, s); err != nil {
@@ -117,7 +120,7 @@ func (c *Car) engineOff(ctx context.Context, s *session, l link) (bool, error) {
 }
 
 func deadlineOf(l link) time.Duration {
-	if l.protocol.framing.can() {
+	if l.framing.can() {
 		return deadlineOBD
 	}
 	return deadlineSlow
@@ -252,6 +255,9 @@ func (d *drive) measure(ctx context.Context, t *task) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
+	if when.latency() > maxLatency {
+		return Sample{}, fmt.Errorf("%s: after %v: %w", t.signal.Name, when.latency().Round(time.Millisecond), ErrLate)
+	}
 	v, err := t.signal.Decode(data)
 	if err != nil {
 		return Sample{}, err
@@ -262,7 +268,7 @@ func (d *drive) measure(ctx context.Context, t *task) (Sample, error) {
 // judge decides what an outcome means for the connection: nil to go on.
 func (d *drive) judge(ctx context.Context, err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrNegative), errors.Is(err, ErrImplausible):
+	case err == nil, errors.Is(err, ErrNegative), errors.Is(err, ErrImplausible), errors.Is(err, ErrLate):
 		d.off, d.bad = 0, 0
 		return nil
 	case fatal(ctx, err):

@@ -15,8 +15,6 @@ import (
 const (
 	// deadlineAT is for commands that the adapter answers alone, in some ms; Bluetooth adds some 100 ms.
 	deadlineAT = time.Second
-	// deadlineReset is for ATZ and ATWS: 0.5 to 1 s on the chip, more on clones.
-	deadlineReset = 3 * time.Second
 	// deadlineSearch is for the first request: the adapter tries all protocols, K-line by 5 baud among them (DSJ, "Selecting
 	// protocols"; slow clones need all of it).
 	deadlineSearch = 35 * time.Second
@@ -48,7 +46,7 @@ type session struct {
 	dirty bool
 	// identity is what ATI answered, once known.
 	identity string
-	// replied tells whether the adapter has sent a prompt since the last timeout; dead counts timeouts in a row.
+	// dead counts commands in a row that got no prompt.
 	dead int
 }
 
@@ -272,13 +270,13 @@ func (s *session) at(ctx context.Context, cmd string, deadline time.Duration) (s
 	return textReply(cmd, raw)
 }
 
-// request asks the car. Messages of ecu only, or of all if it is "".
-func (s *session) request(ctx context.Context, cmd string, deadline time.Duration, f framing, ecu string) ([]message, timing, error) {
+// request asks the car.
+func (s *session) request(ctx context.Context, cmd string, deadline time.Duration, from sender) ([]message, timing, error) {
 	raw, t, err := s.exchange(ctx, cmd, deadline)
 	if err != nil {
 		return nil, t, err
 	}
-	msgs, err := parseReply(strings.TrimSpace(cmd), raw, f, ecu)
+	msgs, err := parseReply(cmd, raw, from)
 	if errors.Is(err, ErrMalformed) || errors.Is(err, ErrStopped) {
 		// Something else than a reply to this command stood there; the rest of it may follow.
 		s.dirty = true

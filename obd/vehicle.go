@@ -11,8 +11,8 @@ import (
 
 // link is what was learned of the car behind the adapter, and what a request needs to know of it.
 type link struct {
+	sender
 	protocol  protocol
-	ecu       string
 	supported pidSet
 	suffix    bool // the adapter takes the number of lines to wait for: it need not wait for a second ECU
 }
@@ -113,11 +113,11 @@ func (s *session) try(ctx context.Context, selection string, p protocol, count c
 			return link{}, err
 		}
 	}
-	msgs, err := parseReply("0100", []byte(reply), p.framing, "")
+	msgs, err := parseReply("0100", []byte(reply), sender{framing: p.framing})
 	if err != nil {
 		return link{}, fmt.Errorf("look for the car: %w", err)
 	}
-	l := link{protocol: p}
+	l := link{protocol: p, sender: sender{framing: p.framing}}
 	if err := chooseECU(&l, msgs); err != nil {
 		return link{}, err
 	}
@@ -230,7 +230,7 @@ func (s *session) query(ctx context.Context, l link, service, pid byte, deadline
 	if l.suffix {
 		cmd += "1"
 	}
-	msgs, t, err := s.request(ctx, cmd, deadline, l.protocol.framing, l.ecu)
+	msgs, t, err := s.request(ctx, cmd, deadline, l.sender)
 	if err != nil {
 		return nil, t, err
 	}
@@ -246,26 +246,51 @@ func (s *session) readVIN(ctx context.Context, l link, count counter) (string, e
 	if err := count(ctx); err != nil {
 		return "", fmt.Errorf("read VIN: %w", err)
 	}
-	msgs, _, err := s.request(ctx, "0902", deadlineSlow, l.protocol.framing, l.ecu)
+	msgs, _, err := s.request(ctx, "0902", deadlineSlow, l.sender)
 	if err != nil {
 		return "", fmt.Errorf("read VIN: %w", err)
 	}
-	return decodeVIN(msgs, l.protocol.framing)
+	return decodeVIN(msgs, l.framing)
 }
 
-// tryOutSuffix keeps the suffix only if the adapter proves that it knows it.
-func (s *session) tryOutSuffix(ctx context.Context, l *link, count counter) error {
+// tryOut finds out with one harmless request (the speed, else the list of PIDs) whether the adapter knows the number of
+// expected lines, and how the ECU fills its frames.
+func (s *session) tryOut(ctx context.Context, l *link, count counter) error {
+	cmd := "010D"
+	if !l.supported.has(0x0D) {
+		cmd = "0100"
+	}
+	suffixes := []string{"1", ""}
 	if !l.suffix {
+		suffixes = suffixes[1:]
+	}
+	l.suffix = false
+	for _, suffix := range suffixes {
+		if err := count(ctx); err != nil {
+			return fmt.Errorf("try out the adapter: %w", err)
+		}
+		raw, _, err := s.exchange(ctx, cmd+suffix, deadlineSlow)
+		if fatal(ctx, err) {
+			return fmt.Errorf("try out the adapter: %w", err)
+		}
+		if err != nil {
+			continue
+		}
+		msgs, err := parseReply(cmd+suffix, raw, l.sender)
+		if err != nil || len(msgs) != 1 {
+			continue
+		}
+		l.suffix = suffix != ""
+		if l.framing.can() && len(msgs[0].data) < 6 {
+			lines, _ := scanReply(cmd+suffix, raw) // parseReply has had no objection
+			for _, line := range lines {
+				if digits, ok := strings.CutPrefix(squeeze(line), l.ecu); ok {
+					l.fill = fillOf(len(digits)/2, 1+len(msgs[0].data))
+				}
+			}
+		}
 		return nil
 	}
-	if err := count(ctx); err != nil {
-		return fmt.Errorf("try out the adapter: %w", err)
-	}
-	data, _, err := s.query(ctx, *l, 0x01, 0x00, deadlineOBD)
-	if fatal(ctx, err) {
-		return fmt.Errorf("try out the adapter: %w", err)
-	}
-	l.suffix = err == nil && len(data) == 6
 	return nil
 }
 

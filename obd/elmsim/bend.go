@@ -49,7 +49,9 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 		}
 		frames[len(frames)-1] = last[:len(last)-1] + string(digit)
 	case Checksum:
-		frames[0] += "5C"
+		for i := range frames {
+			frames[i] += "5C"
+		}
 	case ForeignECUFirst, ForeignECUOnly:
 		foreign := s.foreign(cmd)
 		if f == ForeignECUOnly {

@@ -1,0 +1,330 @@
+package obd_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"obdagent/obd"
+	"obdagent/obd/elmsim"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// openPTY is a pty in raw mode.
+func openPTY(t testing.TB) (master, slave *os.File) {
+	t.Helper()
+	master, slave, err := pty.Open()
+	if err != nil {
+		t.Skipf("no pty on this machine: %v", err)
+	}
+	if _, err := term.MakeRaw(int(slave.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// plug is a simulated adapter on a real pty. pull is what pulling the cable does.
+func plug(t testing.TB, sim *elmsim.Sim) (device string, pull func()) {
+	t.Helper()
+	master, slave := openPTY(t)
+	return plugInto(t, sim, master, slave)
+}
+
+// plugInto is plug on a pty that is open already.
+func plugInto(t testing.TB, sim *elmsim.Sim, master, slave *os.File) (device string, pull func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() { _ = sim.Serve(ctx, master) })
+	pull = sync.OnceFunc(func() {
+		cancel()
+		_ = slave.Close()
+		served.Wait()
+	})
+	t.Cleanup(pull)
+	return slave.Name(), pull
+}
+
+// follow runs a Car and passes its states on. The channel is deep enough for what a test provokes.
+func follow(t testing.TB, car *obd.Car, sample func(obd.Sample)) <-chan obd.StateChange {
+	t.Helper()
+	states := make(chan obd.StateChange, 256)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- car.Run(ctx, obd.Handler{Sample: sample, State: func(s obd.StateChange) { states <- s }})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("Run does not end")
+		}
+	})
+	return states
+}
+
+// reach waits for a state and returns the step to it.
+func reach(t testing.TB, states <-chan obd.StateChange, want obd.State, limit time.Duration) obd.StateChange {
+	t.Helper()
+	deadline := time.After(limit)
+	var seen []string
+	for {
+		select {
+		case s := <-states:
+			if s.To == want {
+				return s
+			}
+			seen = append(seen, string(s.To)+": "+s.Reason)
+		case <-deadline:
+			t.Fatalf("not %s within %v; steps: %s", want, limit, strings.Join(seen, "; "))
+		}
+	}
+}
+
+func TestSerialPortIsReadUnpluggedAndReplugged(t *testing.T) {
+	t.Parallel()
+	link := filepath.Join(t.TempDir(), "obd")
+	sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: time.Millisecond})
+	device, pull := plug(t, sim)
+	if err := os.Symlink(device, link); err != nil {
+		t.Fatal(err)
+	}
+	car, err := obd.New(obd.Options{Port: link})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(chan obd.Sample, 1024)
+	states := follow(t, car, func(s obd.Sample) {
+		select {
+		case values <- s:
+		default:
+		}
+	})
+	reach(t, states, obd.StateLive, 15*time.Second)
+	if s := <-values; s.Err != nil || s.Value != 50 {
+		t.Errorf("sample %+v", s)
+	}
+	if st := car.Status(); st.Baud != 38400 || st.Port != link || st.Vehicle.VIN != testVIN {
+		t.Errorf("status %+v", st)
+	}
+	pull()
+	gone := reach(t, states, obd.StateAbsent, 5*time.Second)
+	if !strings.Contains(gone.Reason, "the port is gone") {
+		t.Errorf("reason %q", gone.Reason)
+	}
+	sim.PowerCycle()
+	device, _ = plug(t, sim)
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(device, link); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	reach(t, states, obd.StateLive, 15*time.Second)
+	if took := time.Since(back); took > 5*time.Second {
+		t.Errorf("live again after %v", took)
+	}
+}
+
+func TestLineSpeedIsProbed(t *testing.T) {
+	t.Parallel()
+	master, slave := openPTY(t)
+	line := int(slave.Fd())
+	speed := func() int {
+		tio, err := unix.IoctlGetTermios(line, unix.TCGETS)
+		if err != nil {
+			return 0
+		}
+		return map[uint32]int{unix.B9600: 9600, unix.B38400: 38400, unix.B115200: 115200}[tio.Cflag&unix.CBAUD]
+	}
+	sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), Baud: 115200, LineSpeed: speed})
+	device, _ := plugInto(t, sim, master, slave)
+	car, err := obd.New(obd.Options{Port: device})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := follow(t, car, nil)
+	reach(t, states, obd.StateLive, 20*time.Second)
+	if st := car.Status(); st.Baud != 115200 {
+		t.Errorf("baud %d", st.Baud)
+	}
+}
+
+func TestTalkingPortIsNeverWrittenTo(t *testing.T) {
+	t.Parallel()
+	master, slave := openPTY(t)
+	defer slave.Close()
+	heard := make(chan []byte, 16)
+	var both sync.WaitGroup
+	stop := make(chan struct{})
+	both.Go(func() {
+		buf := make([]byte, 100)
+		for {
+			n, err := master.Read(buf)
+			if n > 0 {
+				heard <- append([]byte(nil), buf[:n]...)
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	both.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				_, _ = master.Write([]byte("$GPRMC,080000,V,,,,,,,231126,,*2E\r\n"))
+			}
+		}
+	})
+	car, err := obd.New(obd.Options{Port: "auto", Candidates: func() ([]string, error) { return []string{slave.Name()}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := follow(t, car, nil)
+	step := reach(t, states, obd.StateAbsent, 10*time.Second)
+	if !strings.Contains(step.Reason, slave.Name()) || !strings.Contains(step.Reason, "GPS") {
+		t.Errorf("reason %q", step.Reason)
+	}
+	select {
+	case b := <-heard:
+		t.Errorf("written: %q", b)
+	default:
+	}
+	close(stop)
+	_ = master.Close()
+	both.Wait()
+}
+
+func TestAutoFindsTheOneAdapterAndAsksForANameIfThereAreTwo(t *testing.T) {
+	t.Parallel()
+	one := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50)})
+	two := elmsim.New(elmsim.Options{Vehicle: vehicleAt(60)})
+	first, _ := plug(t, one)
+	second, pull := plug(t, two)
+	claimed := map[string]int{}
+	var mu sync.Mutex
+	busy := first + "-claimed"
+	car, err := obd.New(obd.Options{
+		Port:       "auto",
+		Candidates: func() ([]string, error) { return []string{busy, first, second}, nil },
+		Claim: func(device string) (func(), error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if device == busy {
+				return nil, errors.New("the GPS uses it")
+			}
+			claimed[device]++
+			return func() {
+				mu.Lock()
+				defer mu.Unlock()
+				claimed[device]--
+			}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := follow(t, car, nil)
+	step := reach(t, states, obd.StateAbsent, 15*time.Second)
+	if !strings.Contains(step.Reason, first) || !strings.Contains(step.Reason, second) || !strings.Contains(step.Reason, "name one") {
+		t.Errorf("reason %q", step.Reason)
+	}
+	pull()
+	reach(t, states, obd.StateLive, 30*time.Second)
+	if st := car.Status(); st.Port != first {
+		t.Errorf("port %s", st.Port)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if claimed[first] != 1 || claimed[second] != 0 {
+		t.Errorf("claims %v", claimed)
+	}
+}
+
+func TestPortInUseIsSaid(t *testing.T) {
+	t.Parallel()
+	sim := elmsim.New(elmsim.Options{VIN: testVIN})
+	device, _ := plug(t, sim)
+	holder, err := os.OpenFile(device, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if err := unix.IoctlSetInt(int(holder.Fd()), unix.TIOCEXCL, 0); err != nil {
+		t.Fatal(err)
+	}
+	car, err := obd.New(obd.Options{Port: device})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := follow(t, car, nil)
+	step := reach(t, states, obd.StateAbsent, 5*time.Second)
+	if !strings.Contains(step.Reason, "in use by another program") || !strings.Contains(step.Reason, device) {
+		t.Errorf("reason %q", step.Reason)
+	}
+	if n := car.Status().Failures["port_busy"]; n == 0 {
+		t.Errorf("failures %v", car.Status().Failures)
+	}
+}
+
+func TestTCPAdapterIsReadAndComesBack(t *testing.T) {
+	t.Parallel()
+	sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50)})
+	serve := func(address string) (string, func()) {
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		var served sync.WaitGroup
+		served.Go(func() {
+			if err := sim.ServeListener(ctx, ln); err != nil {
+				t.Errorf("serve: %v", err)
+			}
+		})
+		end := sync.OnceFunc(func() {
+			cancel()
+			served.Wait()
+		})
+		t.Cleanup(end)
+		return ln.Addr().String(), end
+	}
+	address, end := serve("127.0.0.1:0")
+	car, err := obd.New(obd.Options{Port: "tcp://" + address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := follow(t, car, nil)
+	reach(t, states, obd.StateLive, 10*time.Second)
+	end()
+	reach(t, states, obd.StateAbsent, 5*time.Second)
+	_, _ = serve(address)
+	back := time.Now()
+	reach(t, states, obd.StateLive, 15*time.Second)
+	if took := time.Since(back); took > 5*time.Second {
+		t.Errorf("live again after %v", took)
+	}
+}

@@ -1,0 +1,514 @@
+package obd_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"obdagent/obd"
+	"obdagent/obd/elmsim"
+)
+
+// dial is a vehicle whose state a test turns.
+type dial struct {
+	mu sync.Mutex
+	v  elmsim.Vehicle
+}
+
+func newDial() *dial { return &dial{v: elmsim.Idling()} }
+
+func (d *dial) turn(change func(*elmsim.Vehicle)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.v)
+}
+
+func (d *dial) get() elmsim.Vehicle {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.v
+}
+
+func (d *dial) off() {
+	d.turn(func(v *elmsim.Vehicle) { v.Ignition, v.Voltage, v.RPM, v.Speed = false, 12.5, 0, 0 })
+}
+func (d *dial) on() {
+	d.turn(func(v *elmsim.Vehicle) { v.Ignition, v.Voltage, v.RPM = true, 14.1, 800 })
+}
+
+func steps(b *bench) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var s []string
+	for _, c := range b.states {
+		if c.Reason == "" {
+			s = append(s, "(no reason)")
+		}
+		s = append(s, string(c.To))
+	}
+	return strings.Join(s, " ")
+}
+
+func TestIgnitionCycleParksAndWakesByVoltage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		car := newDial()
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get, ECUDelay: 8 * time.Millisecond})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		pass(5 * time.Second)
+		car.off()
+		b.until(t, obd.StateParked, 30*time.Second)
+		pass(time.Minute / 2)
+		b.clear()
+		if v := b.car.Status().Voltage; v != 12.5 {
+			t.Errorf("voltage %v while parked", v)
+		}
+		if hz := b.car.Status().SpeedHz; hz != 0 {
+			t.Errorf("%v speeds a second while parked", hz)
+		}
+		pass(10 * time.Second)
+		if s := b.taken(); len(s) != 0 {
+			t.Errorf("%d samples while parked: %+v", len(s), s[0])
+		}
+		car.on()
+		if took := b.until(t, obd.StateLive, time.Minute); took > 35*time.Second {
+			t.Errorf("woke after %v", took)
+		}
+		if got, want := steps(b), "probing search live parked search live"; got != want {
+			t.Errorf("steps %s, want %s", got, want)
+		}
+	})
+}
+
+func TestParkedCarIsLeftAloneForTwelveHours(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		car := newDial()
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		car.off()
+		b.until(t, obd.StateParked, 30*time.Second)
+		before := sim.Counts().Requests
+		pass(12 * time.Hour)
+		// Retries after 1, 2, 4, 8, 16, 32 and then each 60 minutes: 6 in the first 63 minutes, 10 after them, less by jitter.
+		retries := sim.Counts().Requests - before
+		if retries < 14 || retries > 17 {
+			t.Errorf("%d requests on the bus in 12 hours", retries)
+		}
+		if n := strings.Count(steps(b), "parked"); n != 1 {
+			t.Errorf("parked %d times: %s", n, steps(b))
+		}
+		var rv int
+		for _, c := range sim.Commands() {
+			if c == "ATRV" {
+				rv++
+			}
+		}
+		if rv < 900 {
+			t.Errorf("of the last 1000 commands only %d are ATRV", rv)
+		}
+	})
+}
+
+func TestChargerAndNoisyVoltageDoNotBecomePolling(t *testing.T) {
+	t.Parallel()
+	for name, volts := range map[string]func(i int) float64{
+		"a charger that holds 13.6 V":     func(int) float64 { return 13.6 },
+		"a load that comes and goes":      func(i int) float64 { return []float64{12.3, 12.6}[i%2] },
+		"a charger in cycles of a minute": func(i int) float64 { return []float64{12.5, 12.5, 13.8, 13.8}[i%4] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				off := elmsim.Idling()
+				off.Ignition = false
+				sim := elmsim.New(elmsim.Options{Vehicle: func() elmsim.Vehicle {
+					v := off
+					v.Voltage = volts(int(time.Since(start) / (30 * time.Second)))
+					return v
+				}})
+				b := newBench(t, sim, obd.Options{})
+				b.run(t)
+				b.until(t, obd.StateParked, time.Minute)
+				before := sim.Counts().Requests
+				pass(12 * time.Hour)
+				// At most each ten minutes by voltage, and the retries.
+				if n := sim.Counts().Requests - before; n > 12*6*2+40 {
+					t.Errorf("%d requests on the bus in 12 hours", n)
+				}
+			})
+		})
+	}
+}
+
+func TestMotionWakesAParkedCar(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		car := newDial()
+		car.off()
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get})
+		b := newBench(t, sim, obd.Options{})
+		b.car.Wake() // does nothing while nothing is parked
+		b.run(t)
+		b.until(t, obd.StateParked, time.Minute)
+		pass(31 * time.Second)
+		before := sim.Counts().Requests
+		for range 600 { // ten minutes on a tow truck
+			b.car.Wake()
+			pass(time.Second)
+		}
+		if n := sim.Counts().Requests - before; n == 0 || n > 40 {
+			t.Errorf("%d requests in ten minutes of motion", n)
+		}
+		car.turn(func(v *elmsim.Vehicle) { v.Ignition = true }) // the voltage stays
+		for range 400 {
+			b.car.Wake()
+			pass(time.Second)
+		}
+		if st := b.car.Status(); st.State != obd.StateLive && st.Voltage > 13 {
+			t.Errorf("%s: %s", st.State, st.Reason)
+		}
+		if !strings.Contains(steps(b), "live") {
+			t.Errorf("never live: %s", steps(b))
+		}
+	})
+}
+
+func TestStandingCarWithItsEngineOffIsParkedAlthoughItAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		car := newDial()
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		pass(10 * time.Minute)
+		if st := b.car.Status(); st.State != obd.StateLive {
+			t.Fatalf("an idling car: %s: %s", st.State, st.Reason)
+		}
+		car.turn(func(v *elmsim.Vehicle) { v.RPM, v.Voltage = 0, 12.4 })
+		took := b.until(t, obd.StateParked, 10*time.Minute)
+		if took < 2*time.Minute {
+			t.Errorf("parked after %v: a red light is longer", took)
+		}
+		before := sim.Counts().Requests
+		pass(6 * time.Hour)
+		if n := sim.Counts().Requests - before; n > 60 {
+			t.Errorf("%d requests on the bus in 6 hours", n)
+		}
+		car.on()
+		b.until(t, obd.StateLive, time.Minute)
+	})
+}
+
+func TestUnpluggedAdapterIsLiveAgainWithinFiveSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Baud: 38400})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		for _, away := range []time.Duration{time.Second, 10 * time.Minute} {
+			b.mu.Lock()
+			b.absent = errors.New("no such device")
+			b.cut()
+			b.mu.Unlock()
+			b.until(t, obd.StateAbsent, time.Second)
+			b.clear()
+			pass(away)
+			if s := b.taken(); len(s) != 0 {
+				t.Errorf("%d samples while absent", len(s))
+			}
+			if st := b.car.Status(); st.State != obd.StateAbsent || !strings.Contains(st.Reason, "no such device") {
+				t.Errorf("after %v: %s: %s", away, st.State, st.Reason)
+			}
+			sim.PowerCycle()
+			b.mu.Lock()
+			b.absent = nil
+			b.mu.Unlock()
+			if took := b.until(t, obd.StateLive, 20*time.Second); took > 5*time.Second {
+				t.Errorf("live again after %v", took)
+			}
+		}
+		if n := b.car.Status().Opens; n != 3 {
+			t.Errorf("%d openings", n)
+		}
+	})
+}
+
+func TestMuteAdapterIsOpenedAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50)})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		for range 20 {
+			sim.Inject(elmsim.NoPrompt)
+		}
+		pass(2 * time.Minute)
+		if st := b.car.Status(); st.State != obd.StateLive {
+			t.Errorf("%s: %s", st.State, st.Reason)
+		}
+		for _, s := range b.taken() {
+			if s.Err == nil && s.Value != 50 {
+				t.Errorf("sample %+v", s)
+			}
+		}
+	})
+}
+
+func TestLowVoltageResetSetsTheAdapterUpAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50)})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		sim.Inject(elmsim.LVReset)
+		pass(5 * time.Second)
+		b.clear()
+		pass(time.Second)
+		s := b.taken()
+		if len(s) < 5 || s[0].Value != 50 {
+			t.Errorf("after the reset: %+v", s)
+		}
+		if n := b.car.Status().Opens; n != 1 {
+			t.Errorf("%d openings", n)
+		}
+		if got, want := steps(b), "probing search live search live"; got != want {
+			t.Errorf("steps %s, want %s", got, want)
+		}
+	})
+}
+
+func TestEngineECUIsPinnedWhateverTheOrder(t *testing.T) {
+	t.Parallel()
+	wrong := 99.0
+	gearbox := elmsim.ECU{Address: "7E9", PIDs: []byte{0x0D, 0x0C}, Speed: &wrong}
+	engine := elmsim.ECU{Address: "7E8", PIDs: elmsim.EnginePIDs, VIN: true}
+	for name, ecus := range map[string][]elmsim.ECU{"gearbox first": {gearbox, engine}, "engine first": {engine, gearbox}} {
+		for _, personality := range []elmsim.Personality{elmsim.Genuine, elmsim.CloneV21} {
+			t.Run(name+" on "+personality.Name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUs: ecus, Personality: personality})
+					b := newBench(t, sim, obd.Options{})
+					b.run(t)
+					b.until(t, obd.StateLive, 10*time.Second)
+					pass(2 * time.Second)
+					for _, s := range b.taken() {
+						if s.Err != nil || s.Value != 50 || s.ECU != "7E8" {
+							t.Errorf("sample %+v", s)
+						}
+					}
+					if v := b.car.Status().Vehicle; v.VIN != testVIN || v.ECU != "7E8" {
+						t.Errorf("vehicle %+v", v)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestUnsupportedSignalIsReportedOnceAndNotAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{Vehicle: vehicleAt(50), ECUs: []elmsim.ECU{{Address: "7E8", PIDs: []byte{0x0C, 0x0D}}}})
+		b := newBench(t, sim, obd.Options{Period: map[string]time.Duration{"rpm": time.Second, "maf": time.Second, "lambda": time.Second}})
+		b.run(t)
+		b.until(t, obd.StateLive, 20*time.Second)
+		pass(10 * time.Second)
+		seen := map[string]int{}
+		for _, s := range b.taken() {
+			if s.Err != nil && !errors.Is(s.Err, obd.ErrUnsupported) {
+				t.Errorf("sample %+v", s)
+			}
+			seen[s.Signal]++
+		}
+		if seen["maf"] != 1 || seen["lambda"] != 1 || seen["rpm"] < 9 || seen["speed"] < 80 {
+			t.Errorf("samples %v", seen)
+		}
+		for _, c := range sim.Commands() {
+			if strings.HasPrefix(c, "0110") || strings.HasPrefix(c, "0144") {
+				t.Errorf("asked %s", c)
+			}
+		}
+		if v := b.car.Status().Vehicle.VIN; v != "" {
+			t.Errorf("VIN %q of a car that does not tell it", v)
+		}
+	})
+}
+
+func TestImplausibleValueIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{Vehicle: func() elmsim.Vehicle {
+			v := elmsim.Idling()
+			v.RPM = 16383.75 // FFFF
+			return v
+		}})
+		b := newBench(t, sim, obd.Options{Period: map[string]time.Duration{"rpm": time.Second}})
+		b.run(t)
+		b.until(t, obd.StateLive, 20*time.Second)
+		pass(5 * time.Second)
+		n := 0
+		for _, s := range b.taken() {
+			if s.Signal == "rpm" {
+				n++
+				if !errors.Is(s.Err, obd.ErrImplausible) {
+					t.Errorf("sample %+v", s)
+				}
+			}
+		}
+		if n < 4 {
+			t.Errorf("%d samples of rpm", n)
+		}
+	})
+}
+
+func TestRateStaysUnderTheCapAndSpeedDoesNotStarve(t *testing.T) {
+	t.Parallel()
+	every := map[string]time.Duration{}
+	for _, s := range obd.Signals()[1:] {
+		every[s.Name] = 100 * time.Millisecond // far more than there is room for
+	}
+	for _, c := range []struct {
+		name     string
+		opt      obd.Options
+		delay    time.Duration
+		speedMin float64
+		total    float64
+	}{
+		{"default", obd.Options{}, 8 * time.Millisecond, 9.5, 10.5},
+		{"default with greedy periods", obd.Options{Period: every}, 8 * time.Millisecond, 9.5, 20.5},
+		{"a low cap with greedy periods", obd.Options{MaxRate: 4, Period: every}, 8 * time.Millisecond, 1.9, 4.2},
+		{"a slow car with greedy periods", obd.Options{Period: every}, 140 * time.Millisecond, 5, 7.5},
+		{"a high cap", obd.Options{MaxRate: 1000}, 8 * time.Millisecond, 60, 110},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: c.delay, Baud: 38400})
+				b := newBench(t, sim, c.opt)
+				b.run(t)
+				b.until(t, obd.StateLive, 20*time.Second)
+				pass(10 * time.Second)
+				b.clear()
+				before := sim.Counts().Requests
+				pass(20 * time.Second)
+				total := float64(sim.Counts().Requests-before) / 20
+				seen := map[string]int{}
+				for _, s := range b.taken() {
+					if s.Err != nil {
+						t.Errorf("sample %+v", s)
+					}
+					seen[s.Signal]++
+				}
+				if hz := float64(seen["speed"]) / 20; hz < c.speedMin {
+					t.Errorf("speed at %v Hz, want %v; %v", hz, c.speedMin, seen)
+				}
+				if total > c.total {
+					t.Errorf("%v requests a second, want at most %v", total, c.total)
+				}
+				for name := range c.opt.Period {
+					if seen[name] == 0 {
+						t.Errorf("%s was never asked for: %v", name, seen)
+					}
+				}
+				if st := b.car.Status(); st.SpeedHz < c.speedMin*0.95 {
+					t.Errorf("status says %v Hz", st.SpeedHz)
+				}
+			})
+		})
+	}
+}
+
+func TestAdapterThatAlwaysDoesTheSameOddThingWorks(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []elmsim.Fault{elmsim.Checksum, elmsim.NULs, elmsim.CRLF, elmsim.LeadingCR, elmsim.OneByteAtATime, elmsim.Spaces, elmsim.Echo,
+		elmsim.ForeignECUFirst, elmsim.NULAfterPrompt, elmsim.LFAfterPrompt, elmsim.GluedSearching, elmsim.SearchingLine, elmsim.Chatter} {
+		t.Run(fault.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), Padding: fault != elmsim.Checksum, FaultRate: map[elmsim.Fault]float64{fault: 1}})
+				b := newBench(t, sim, obd.Options{})
+				b.run(t)
+				b.until(t, obd.StateLive, 20*time.Second)
+				pass(3 * time.Second)
+				good := 0
+				for _, s := range b.taken() {
+					if s.Err != nil || s.Value != 50 {
+						t.Errorf("sample %+v", s)
+					}
+					good++
+				}
+				if v := b.car.Status().Vehicle.VIN; v != testVIN {
+					t.Errorf("VIN %q; failures %v", v, b.car.Status().Failures)
+				}
+				if good < 20 {
+					t.Errorf("%d samples", good)
+				}
+			})
+		})
+	}
+}
+
+func TestFaultsByLotNeverGiveAWrongNumber(t *testing.T) {
+	t.Parallel()
+	rates := map[elmsim.Fault]float64{}
+	for _, f := range elmsim.Faults() {
+		switch f {
+		case elmsim.Implausible, elmsim.BadBusChecksum, elmsim.Unplugged: // these change a value beyond recognition, or end the line
+		default:
+			rates[f] = 0.005
+		}
+	}
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				speedAt := func(at time.Duration) float64 { return float64(20 + int(at/time.Second)%200) }
+				sim := elmsim.New(elmsim.Options{VIN: testVIN, Seed: seed, FaultRate: rates, Baud: 38400, ECUDelay: 8 * time.Millisecond, Vehicle: func() elmsim.Vehicle {
+					v := elmsim.Idling()
+					v.Speed = speedAt(time.Since(start))
+					return v
+				}})
+				b := newBench(t, sim, obd.Options{Now: func() time.Duration { return time.Since(start) }, Period: map[string]time.Duration{"rpm": time.Second}})
+				b.run(t)
+				pass(10 * time.Minute)
+				good := 0
+				for _, s := range b.taken() {
+					if s.Err != nil {
+						continue
+					}
+					good++
+					switch {
+					case s.Signal == "rpm" && s.Value != 800:
+						t.Errorf("rpm %+v", s)
+					case s.Signal == "speed" && s.Value != speedAt(s.Mono-550*time.Millisecond) && s.Value != speedAt(s.Mono) && s.Value != speedAt(s.Mono+550*time.Millisecond):
+						t.Errorf("at %v speed %v", s.Mono, s.Value)
+					}
+				}
+				for _, v := range b.vehicles {
+					if v.VIN != "" && v.VIN != testVIN {
+						t.Errorf("VIN %q", v.VIN)
+					}
+				}
+				if good < 1000 {
+					t.Errorf("%d good samples in ten minutes; %v; %s", good, b.car.Status().Failures, steps(b))
+				}
+			})
+		})
+	}
+}
