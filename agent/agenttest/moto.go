@@ -15,7 +15,7 @@ import (
 const (
 	motoServer = "moto_server"
 	// motoStart is many times what it takes on a slow machine (1 to 5 s).
-	motoStart = 60 * time.Second
+	motoStart = 2 * time.Minute
 	motoStop  = 10 * time.Second
 )
 
