@@ -76,7 +76,7 @@ func (noPortError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // listenOn listens on one port at all speeds, once, and returns the speed at which it speaks NMEA; 0 if it does not.
 func (r *Receiver) listenOn(ctx context.Context, name string) (baud int, err error) {
-	release, err := r.opt.Claim(name)
+	release, err := r.opt.Claim(realDevice(name))
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}

@@ -23,8 +23,21 @@ type Framer struct {
 // Feed takes the next bytes of the stream and calls emit for each whole sentence in them, with '$' or '!' and checksum,
 // without the line end. The slice is valid only during the call.
 func (f *Framer) Feed(p []byte, emit func(sentence []byte)) {
-	for _, c := range p {
-		f.feedByte(c, emit)
+	for len(p) > 0 {
+		if f.inside {
+			// Nearly all bytes are plain ones of a sentence: they are taken in one go.
+			n := 0
+			for n < len(p) && plain[p[n]] {
+				n++
+			}
+			n = min(n, len(f.buf)-f.n)
+			f.n += copy(f.buf[f.n:], p[:n])
+			if p = p[n:]; len(p) == 0 {
+				return
+			}
+		}
+		f.special(p[0], emit)
+		p = p[1:]
 	}
 }
 
@@ -40,7 +53,16 @@ func (f *Framer) Reset() {
 	f.inside, f.n = false, 0
 }
 
-func (f *Framer) feedByte(c byte, emit func([]byte)) {
+// plain tells the bytes that a sentence is made of, but for its start.
+var plain = func() (t [256]bool) {
+	for c := byte(0x20); c <= 0x7e; c++ {
+		t[c] = c != '$' && c != '!'
+	}
+	return t
+}()
+
+// special takes a byte that begins or ends a sentence, spoils it, or stands outside of one.
+func (f *Framer) special(c byte, emit func([]byte)) {
 	switch {
 	case c == '$' || c == '!':
 		// A new start always wins: what was open was cut short. "$$" (Teseo LIV4F starts every line so) cuts nothing.
@@ -55,13 +77,11 @@ func (f *Framer) feedByte(c byte, emit func([]byte)) {
 		}
 	case c == '\r' || c == '\n':
 		f.end(emit)
-	case c < 0x20 || c > 0x7e || f.n == len(f.buf):
-		// A NUL within a sentence is not skipped: it is neutral to the checksum, so two lost digits could go unnoticed.
+	default:
+		// Not printable, or one too many. A NUL within a sentence is not skipped: it is neutral to the checksum, so two lost
+		// digits could go unnoticed.
 		f.cut()
 		f.Noise++
-	default:
-		f.buf[f.n] = c
-		f.n++
 	}
 }
 

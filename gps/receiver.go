@@ -17,10 +17,11 @@ type Options struct {
 	Baud int
 	// Init holds lines to write to the receiver after each opening, as written but for the line end. Nothing else is ever written.
 	Init []string
-	// Now is the monotonic clock that stamps fixes; default: time since New.
+	// Now is the monotonic clock that stamps fixes; default: time since New. It is called from several goroutines.
 	Now func() time.Duration
 	// Claim, if set, is asked before a serial device is opened, so that two users of one process keep off each other's ports.
-	// release is called when the port is closed. An error is the reason why the port is not to be touched.
+	// The device's name is the resolved one, not that of a link to it. release is called when the port is closed. An error is
+	// the reason why the port is not to be touched.
 	Claim func(device string) (release func(), err error)
 	// Candidates lists the serial ports that auto looks at; default: the ports of the system.
 	Candidates func() ([]string, error)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -19,8 +20,8 @@ import (
 // driving is a car at 20 m/s.
 func driving(at time.Time) nmeasim.State {
 	const degreesPerSecond = 20.0 / 111_195 // northwards
-	since := at.Sub(at.Truncate(24 * time.Hour)).Seconds()
-	return nmeasim.State{Fix: true, Lat: 48 + since*degreesPerSecond, Lon: 11.5, Alt: 520, Speed: 20, Sats: 9}
+	since := at.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Seconds() // when a synctest bubble begins
+	return nmeasim.State{Fix: true, Lat: 48 + math.Mod(since, 3600)*degreesPerSecond, Lon: 11.5, Alt: 520, Speed: 20, Sats: 9}
 }
 
 // line is a simulated serial device: what is written to it at the right speed can be read, at any other it is noise.
@@ -483,5 +484,52 @@ func TestWrongSourcesAreRefusedWithWhatToDo(t *testing.T) {
 	}
 	if _, err := gps.New(gps.Options{Source: "auto", Baud: -1}); err == nil {
 		t.Error("a negative line speed is taken")
+	}
+}
+
+func TestReceiverSurvivesEveryFaultAndNeverInventsAPosition(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			b := &bench{}
+			faults := nmeasim.Faults{Cut: 0.1, Garbage: 0.1, NUL: 0.1, Binary: 0.1, Stall: 0.05, Backward: 0.05, WrongBaud: 0.1, NoFix: 0.1}
+			until := time.Now().Add(5 * time.Minute)
+			dial := func(context.Context, string, string) (net.Conn, error) {
+				client, server := net.Pipe()
+				wg.Go(func() {
+					stop, done := context.WithDeadline(ctx, until)
+					defer done()
+					_ = nmeasim.Synth{Rate: 2, Faults: faults, Seed: seed}.Run(stop, server, driving)
+					_ = nmeasim.Synth{Rate: 2}.Run(ctx, server, driving)
+				})
+				return client, nil
+			}
+			r, err := gps.New(gps.Options{Source: "tcp://router:9345", Dial: dial})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wg.Go(func() { _ = r.Run(ctx, b.handler()) })
+			after(6 * time.Minute)
+			s := r.Status()
+			if s.State != gps.StateFix || s.BadChecksum == 0 || s.NoiseBytes == 0 || s.Fixes == s.Epochs {
+				t.Errorf("seed %d: %+v", seed, s)
+			}
+			b.mu.Lock()
+			if n := len(b.fixes); n < 300 {
+				t.Errorf("seed %d: %d epochs", seed, n)
+			}
+			for _, f := range b.fixes {
+				want := driving(f.Time)
+				// A burst sent with its times set back still has the positions of its own time: at most 30 s of driving.
+				if f.HasPosition() && (f.Lon != want.Lon || f.Lat < want.Lat-1e-6 || f.Lat > want.Lat+31*20.0/111_195) {
+					t.Errorf("seed %d: %v %v at %s, the car was at %v %v", seed, f.Lat, f.Lon, f.Time, want.Lat, want.Lon)
+				}
+			}
+			b.mu.Unlock()
+			cancel()
+			wg.Wait()
+		})
 	}
 }

@@ -188,17 +188,18 @@ func (e absentError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // openSerial claims and opens a device, at the configured speed or the one that worked last.
 func (r *Receiver) openSerial(name string) (*openPort, error) {
-	release, err := r.opt.Claim(name)
+	release, err := r.opt.Claim(realDevice(name))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	p := &openPort{name: name, baud: r.opt.Baud, release: release}
+	anySpeed := r.opt.Baud == 0 && ignoresSpeed(name)
 	if p.baud == 0 {
 		p.baud = r.lastBaud[name]
 		if p.baud == 0 {
 			p.baud = speeds[0]
 		}
-		if !ignoresSpeed(name) {
+		if !anySpeed {
 			p.probe = probeOrder(p.baud)
 		}
 	}
@@ -206,6 +207,9 @@ func (r *Receiver) openSerial(name string) (*openPort, error) {
 	switch {
 	case err == nil:
 		p.ReadWriteCloser = port
+		if anySpeed {
+			p.baud = 0
+		}
 		return p, nil
 	case errors.Is(err, fs.ErrNotExist):
 		err = absentError{name}

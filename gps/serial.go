@@ -67,10 +67,16 @@ func (d *device) SetSpeed(baud int) error {
 // ignoresSpeed reports whether a device takes and sends bytes at any line speed: pseudo terminals, and USB devices of the
 // communications class. Silence or nonsense there is not a matter of speed.
 func ignoresSpeed(name string) bool {
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		name = real
-	}
+	name = realDevice(name)
 	return strings.HasPrefix(name, "/dev/pts/") || strings.HasPrefix(name, "/dev/ttyACM")
+}
+
+// realDevice resolves the stable names of udev (/dev/serial/by-id/...) to the device.
+func realDevice(name string) string {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		return real
+	}
+	return name
 }
 
 // openReason says for a person why a serial device cannot be opened.
