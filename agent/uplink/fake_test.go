@@ -21,6 +21,8 @@ type fakeLog struct {
 	change  chan struct{} // closed and replaced when something is appended
 	acks    int
 	lost    map[uint64]string // reason, by sequence number
+	broken  error             // what readers return
+	readers int               // open ones
 }
 
 func newFakeLog() *fakeLog {
@@ -93,7 +95,27 @@ func (l *fakeLog) isAcked(seq uint64) bool {
 	return l.acked[seq-1]
 }
 
-func (l *fakeLog) Reader(from uint64) *fakeReader { return &fakeReader{l: l, next: max(from, 1)} }
+func (l *fakeLog) Reader(from uint64) *fakeReader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readers++
+	return &fakeReader{l: l, next: max(from, 1)}
+}
+
+// breakDown makes readers fail, or with nil work again.
+func (l *fakeLog) breakDown(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = err
+	close(l.change)
+	l.change = make(chan struct{})
+}
+
+func (r *fakeReader) Close() {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	r.l.readers--
+}
 
 type fakeReader struct {
 	l    *fakeLog
@@ -106,6 +128,9 @@ func (r *fakeReader) TryNext() (buffer.Entry, bool, error) {
 	defer r.l.mu.Unlock()
 	for i := range r.buf {
 		r.buf[i] = '#'
+	}
+	if r.l.broken != nil {
+		return buffer.Entry{}, false, r.l.broken
 	}
 	for r.next <= uint64(len(r.l.records)) {
 		seq := r.next
@@ -251,6 +276,9 @@ func start(t *testing.T, log *fakeLog, o uplink.Options) (u *uplink.Uplink, stop
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
+		}
+		if log.readers != 0 {
+			t.Errorf("%d readers are left open", log.readers)
 		}
 	}
 }

@@ -45,6 +45,13 @@ func (l *lane) low() uint64 {
 	return low
 }
 
+func (l *lane) close() {
+	if l.rd != nil {
+		l.rd.Close()
+		l.rd = nil
+	}
+}
+
 func (l *lane) pending() int {
 	n := l.batch.lines
 	if l.stash != nil {
@@ -90,7 +97,8 @@ func (u *Uplink) take(l *lane, e buffer.Entry) bool {
 		return true
 	}
 	if l.limit != 0 && e.Seq >= l.limit {
-		l.done, l.rd = true, nil
+		l.done = true
+		l.close()
 		return false
 	}
 	l.next = e.Seq + 1
@@ -176,7 +184,8 @@ func (u *Uplink) abandon(jump bool) {
 
 // open starts the lanes: the live one at from, the other with all that is older.
 func (u *Uplink) open(from uint64) {
-	u.liveFrom = from
+	u.live.close()
+	u.backlog.close()
 	if !u.o.LiveFirst {
 		u.live, u.backlog = lane{rd: u.log.reader(0)}, lane{done: true}
 		return

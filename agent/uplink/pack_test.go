@@ -24,8 +24,8 @@ func TestCallsAreWithinTheLimitsAndEntriesFilledToTheBillingStep(t *testing.T) {
 		pack := rapid.Bool().Draw(rt, "pack")
 		size := rapid.SampledFrom([]*rapid.Generator[int]{rapid.IntRange(1, 300), rapid.IntRange(1, 300), rapid.IntRange(1, 12_000), rapid.IntRange(400_000, uplink.MaxEntryBytes-20)}).Draw(rt, "kind of lines")
 		sizes := rapid.SliceOfN(size, 1, 700).Draw(rt, "sizes")
-		if len(sizes) > 40 && slices.Max(sizes) > 12_000 {
-			sizes = sizes[:40] // more calls of large lines show nothing new
+		if len(sizes) > 15 && slices.Max(sizes) > 12_000 {
+			sizes = sizes[:15] // more calls of large lines show nothing new
 		}
 		synctest.Test(t, func(t *testing.T) {
 			log, sink := newFakeLog(), &fakeSink{}

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"obdagent/buffer"
 )
 
 // Run delivers until ctx is done and then returns nil: no call is begun after that, and one in flight is given
-// Options.Grace. Call Drain before to have everything out. It returns an error only if the buffer cannot be read.
+// Options.Grace. Call Drain before to have everything out. It returns an error only if the buffer is closed, or was
+// written by a newer version.
 // It may be called again after it has returned, but not twice at a time.
 func (u *Uplink) Run(ctx context.Context) error {
 	u.mu.Lock()
@@ -27,11 +30,14 @@ func (u *Uplink) Run(ctx context.Context) error {
 	u.nextTry = time.Now().Add(time.Duration(u.o.Rand.Int64N(int64(min(u.o.Linger, startJitter)) + 1)))
 
 	for ctx.Err() == nil {
-		if err := u.step(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := u.step(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, buffer.ErrClosed) || errors.Is(err, buffer.ErrFormat):
 			return fmt.Errorf("uplink: %w", err)
+		default: // the disk could not be read: the same entry can be asked for again
+			u.backOff(err.Error())
+			u.setState(StateDown, err.Error()+": see that the buffer's disk is there; it is tried again")
 		}
 	}
 	return nil
@@ -39,6 +45,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 
 // stopped ends what waits for Run.
 func (u *Uplink) stopped() {
+	u.live.close()
+	u.backlog.close()
 	u.setState(StateStopped, "")
 	u.mu.Lock()
 	defer u.mu.Unlock()

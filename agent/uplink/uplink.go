@@ -18,6 +18,8 @@ type Reader interface {
 	Next(ctx context.Context) (buffer.Entry, error)
 	// TryNext is Next without waiting: false if there is none yet.
 	TryNext() (buffer.Entry, bool, error)
+	// Close frees what the reader holds open.
+	Close()
 }
 
 // Log is what the uplink needs of a buffer. *buffer.Log is a Log[*buffer.Reader]; New infers the parameter.
@@ -95,7 +97,6 @@ type Uplink struct {
 
 	// What follows belongs to Run's goroutine.
 	live, backlog lane
-	liveFrom      uint64 // records at or above it are the live lane's
 	backlogEnd    uint64 // records below it were there when Run began: they have waited long enough
 	lost          []buffer.Lost
 	scratch       []byte

@@ -518,3 +518,44 @@ func TestBackOffIsCappedAndCallsStayRareThroughAWeek(t *testing.T) {
 		}
 	})
 }
+
+func TestABufferThatCannotBeReadForAWhileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, sink := newFakeLog(), &fakeSink{}
+		u, stop := start(t, log, uplink.Options{Encoder: &plain{}, Sink: sink, LiveFirst: true})
+		defer stop()
+		log.appendN(2)
+		time.Sleep(time.Second)
+		log.breakDown(errors.New("input/output error"))
+		time.Sleep(time.Minute)
+		if s := u.Status(); s.State != uplink.StateDown || !strings.Contains(s.Reason, "input/output error") || !strings.Contains(s.Reason, "disk") {
+			t.Errorf("status %+v", s)
+		}
+		log.breakDown(nil)
+		log.appendN(2)
+		time.Sleep(10 * time.Minute)
+		if diff := cmp.Diff(records(1, 4), sink.got()); diff != "" {
+			t.Error(diff)
+		}
+		if s := u.Status(); s.State != uplink.StateOK {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestRunEndsWithAnErrorWhenTheBufferIsClosed(t *testing.T) {
+	t.Parallel()
+	log := newFakeLog()
+	log.breakDown(buffer.ErrClosed)
+	u, err := uplink.New(log, uplink.Options{Encoder: &plain{}, Sink: &fakeSink{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Run(t.Context()); !errors.Is(err, buffer.ErrClosed) {
+		t.Errorf("Run: %v", err)
+	}
+	if s := u.Status(); s.State != uplink.StateStopped {
+		t.Errorf("status %+v", s)
+	}
+}
