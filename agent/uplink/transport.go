@@ -51,7 +51,8 @@ func newTransport(dial Dial, roots *x509.CertPool, now func() time.Time, n *byte
 	if dial != nil {
 		proxy = nil // whoever dials for us decides where to
 	} else {
-		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+		// No TCP keep-alives: they cost bytes and keep the radio awake, and every call has its own deadline.
+		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).DialContext
 	}
 	return &http.Transport{
 		Proxy: proxy,

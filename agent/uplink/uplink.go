@@ -146,7 +146,8 @@ type waiter struct {
 }
 
 // Drain delivers everything that is committed when it is called, without waiting for linger or back-off, and returns when
-// that is done. It returns ctx's error if that takes too long and ErrStopped if Run is not running.
+// that is done. Records that an Encoder holds, and calls that fail, make it wait for ctx. It returns ctx's error if that takes
+// too long and ErrStopped if Run is not running.
 func (u *Uplink) Drain(ctx context.Context) error {
 	w := &waiter{done: make(chan error, 1)}
 	u.mu.Lock()
