@@ -69,17 +69,24 @@ const maxUnread = 2 << 10
 // end is the simulator's end of a plugged cable.
 type end struct {
 	*os.File
-	tty *os.File
+	tty *os.File // the Cable's
 }
 
 // Write drops what nobody has read, as a serial port does while no program has it open: whoever opens it hears the present
 // and not the past.
 func (e *end) Write(p []byte) (int, error) {
-	unread, err := unix.IoctlGetInt(int(e.tty.Fd()), unix.TIOCINQ)
-	if err == nil && unread+len(p) > maxUnread {
-		err = unix.IoctlSetInt(int(e.tty.Fd()), unix.TCFLSH, unix.TCIFLUSH)
-	}
+	raw, err := e.tty.SyscallConn() // Fd would race with the cable being pulled
 	if err != nil {
+		return 0, fmt.Errorf("cable: %w", err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		var unread int
+		if unread, failed = unix.IoctlGetInt(int(fd), unix.TIOCINQ); failed == nil && unread+len(p) > maxUnread {
+			failed = unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCIFLUSH)
+		}
+	})
+	if err := errors.Join(err, failed); err != nil {
 		return 0, fmt.Errorf("cable: %w", err)
 	}
 	return e.File.Write(p)
@@ -92,7 +99,10 @@ func (c *Cable) Pull() error {
 	if c.device == nil {
 		return nil
 	}
-	err := errors.Join(os.Remove(c.link), c.tty.Close(), c.device.Close())
+	err := errors.Join(os.Remove(c.link), c.tty.Close())
+	if closed := c.device.Close(); !errors.Is(closed, os.ErrClosed) { // a simulator may have closed its end
+		err = errors.Join(err, closed)
+	}
 	c.device, c.tty = nil, nil
 	if err != nil {
 		return fmt.Errorf("cable %s: %w", c.link, err)

@@ -173,7 +173,9 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 	if !f.begun {
 		// Both sources are still being opened: the first heartbeat is due when they have had an interval for it.
 		f.begun = true
-		f.last = max(f.last, now)
+		if !f.any {
+			f.last = now
+		}
 	}
 	if f.hasEpoch && now-f.epochAt < f.patience() {
 		return record.Record{}, false
