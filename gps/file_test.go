@@ -51,7 +51,7 @@ func TestFileIsPlayedAtItsPaceWithDatesOfNow(t *testing.T) {
 				t.Errorf("epoch %d is dated %s before it came", i, d)
 			}
 		}
-		if d := cmp.Diff("fix ended closed", b.history()); d != "" {
+		if d := cmp.Diff("probing fix ended closed", b.history()); d != "" {
 			t.Error(d)
 		}
 	})
@@ -78,7 +78,7 @@ func TestMissingFileIsAbsentAndTriedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		after(time.Minute)
-		if h := b.history(); h != "absent fix ended" {
+		if h := b.history(); h != "absent probing fix ended" {
 			t.Errorf("states %q", h)
 		}
 		cancel()

@@ -10,8 +10,9 @@ const (
 	lockOn = 2
 	// listenFor is how long one speed is listened to: a 1 Hz receiver has sent a burst in it.
 	listenFor = 1500 * time.Millisecond
-	// noiseEnough is how many bytes without a sentence prove that a speed is wrong: more than the longest sentence twice.
-	noiseEnough = 400
+	// noiseEnough is how many bytes without a sentence prove that a speed is wrong before the time is over: more than the
+	// binary part of an epoch of receivers that mix both (some 2 kB in a u-blox ZED-F9T's recording).
+	noiseEnough = 4096
 )
 
 // A probe listens to one speed after another.

@@ -52,7 +52,7 @@ type State string
 const (
 	StateClosed  State = "closed"  // not running
 	StateAbsent  State = "absent"  // the source cannot be opened: not there, in use, refused
-	StateProbing State = "probing" // open, looking for the line speed or the port
+	StateProbing State = "probing" // open, nothing understood yet; looking for the line speed or the port
 	StateSilent  State = "silent"  // open, but no valid sentence for a while
 	StateNoFix   State = "no_fix"  // epochs arrive, without a position
 	StateFix     State = "fix"     // epochs arrive with a position

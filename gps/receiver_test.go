@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
-	"math"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,177 +15,6 @@ import (
 	"obdagent/gps"
 	"obdagent/gps/nmeasim"
 )
-
-// driving is a car at 20 m/s.
-func driving(at time.Time) nmeasim.State {
-	const degreesPerSecond = 20.0 / 111_195 // northwards
-	since := at.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Seconds() // when a synctest bubble begins
-	return nmeasim.State{Fix: true, Lat: 48 + math.Mod(since, 3600)*degreesPerSecond, Lon: 11.5, Alt: 520, Speed: 20, Sats: 9}
-}
-
-// line is a simulated serial device: what is written to it at the right speed can be read, at any other it is noise.
-type line struct {
-	baud   int
-	reader net.Conn
-	writer net.Conn
-
-	mu    sync.Mutex
-	speed int
-}
-
-func newLine(baud int) *line {
-	l := &line{baud: baud}
-	l.reader, l.writer = net.Pipe()
-	return l
-}
-
-func (l *line) Read(p []byte) (int, error) {
-	n, err := l.reader.Read(p)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.speed != l.baud {
-		for i := range p[:n] {
-			p[i] |= 0x80
-		}
-	}
-	return n, err
-}
-
-func (l *line) Write(p []byte) (int, error) { return l.reader.Write(p) }
-func (l *line) Close() error                { return l.reader.Close() }
-
-func (l *line) SetSpeed(baud int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.speed = baud
-	return nil
-}
-
-// bench is a simulated system with serial devices.
-type bench struct {
-	mu      sync.Mutex
-	devices map[string]int // the speed of the receiver on each; 0: silent
-	lines   map[string]*line
-	states  []gps.StateChange
-	fixes   []gps.Fix
-	opens   int
-	busy    error
-}
-
-func (b *bench) open(ctx context.Context, wg *sync.WaitGroup) func(string, int) (gps.SerialPort, error) {
-	return func(name string, baud int) (gps.SerialPort, error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.opens++
-		if b.busy != nil {
-			return nil, b.busy
-		}
-		speed, ok := b.devices[name]
-		if !ok {
-			return nil, fs.ErrNotExist
-		}
-		l := newLine(speed)
-		b.lines[name] = l
-		if err := l.SetSpeed(baud); err != nil {
-			return nil, err
-		}
-		if speed > 0 {
-			wg.Go(func() {
-				_ = nmeasim.Synth{Latency: 60 * time.Millisecond}.Run(ctx, l.writer, driving) // ends with the line
-			})
-		}
-		return l, nil
-	}
-}
-
-func (b *bench) handler() gps.Handler {
-	return gps.Handler{
-		Fix: func(f gps.Fix) {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.fixes = append(b.fixes, f)
-		},
-		State: func(c gps.StateChange) {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.states = append(b.states, c)
-		},
-	}
-}
-
-func (b *bench) unplug(name string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.devices, name)
-	_ = b.lines[name].writer.Close()
-}
-
-func (b *bench) plug(name string, baud int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.devices[name] = baud
-}
-
-func (b *bench) history() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var s []string
-	for _, c := range b.states {
-		s = append(s, string(c.To))
-	}
-	return strings.Join(s, " ")
-}
-
-func (b *bench) fixCount() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.fixes)
-}
-
-// onBench runs a Receiver within a bubble until test returns.
-func onBench(t *testing.T, devices map[string]int, opt gps.Options, test func(t *testing.T, b *bench, r *gps.Receiver)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := &bench{devices: devices, lines: make(map[string]*line)}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		opt.OpenSerial = b.open(ctx, &wg)
-		if opt.Candidates == nil {
-			opt.Candidates = func() ([]string, error) {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				var names []string
-				for _, n := range []string{"/dev/ttyUSB0", "/dev/ttyUSB1"} {
-					if _, ok := b.devices[n]; ok {
-						names = append(names, n)
-					}
-				}
-				return names, nil
-			}
-		}
-		r, err := gps.New(opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wg.Go(func() {
-			if err := r.Run(ctx, b.handler()); err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		})
-		test(t, b, r)
-		cancel()
-		wg.Wait()
-		if s := r.Status().State; s != gps.StateClosed {
-			t.Errorf("after Run the state is %s, want closed", s)
-		}
-	})
-}
-
-// after lets simulated time pass.
-func after(d time.Duration) {
-	<-time.After(d)
-	synctest.Wait()
-}
 
 func TestReceiverFindsTheLineSpeed(t *testing.T) {
 	t.Parallel()
@@ -202,6 +30,34 @@ func TestReceiverFindsTheLineSpeed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLineSpeedIsFoundThoughTheReceiverMixesBinary(t *testing.T) {
+	t.Parallel()
+	log := loadRecording(t, recordings(t), "mixed/ublox-zed-f9t-ubx_nmea_l5.log")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		l := newLine(38400)
+		wg.Go(func() {
+			for (nmeasim.Replay{Log: log}).Run(ctx, l.writer) == nil && ctx.Err() == nil {
+				<-time.After(time.Second)
+			}
+		})
+		r, err := gps.New(gps.Options{Source: "/dev/ttyUSB0", OpenSerial: func(_ string, baud int) (gps.SerialPort, error) {
+			return l, l.SetSpeed(baud)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() { _ = r.Run(ctx, gps.Handler{}) })
+		after(12 * time.Second)
+		if s := r.Status(); s.Baud != 38400 || s.State != gps.StateFix || s.NoiseBytes == 0 {
+			t.Errorf("%+v", s)
+		}
+		cancel()
+		wg.Wait()
+	})
 }
 
 func TestReceiverReadsAgainAfterReplugging(t *testing.T) {
@@ -238,7 +94,7 @@ func TestReceiverThatFallsSilentIsReopened(t *testing.T) {
 		}
 		b.plug("/dev/ttyUSB0", 9600)
 		after(20 * time.Second)
-		if h := b.history(); h != "silent fix" {
+		if h := b.history(); h != "probing silent fix" {
 			t.Errorf("states %q", h)
 		}
 	})
@@ -368,20 +224,56 @@ func TestInitLinesAreWrittenOnceAfterTheLockAndNothingElseEver(t *testing.T) {
 	}
 }
 
+// uart sends its bytes one after the other, as a line of 9600 baud does, and knows when it sent the last.
+type uart struct {
+	net.Conn
+	idle atomic.Pointer[time.Time]
+}
+
+func (u *uart) Write(p []byte) (int, error) {
+	for i := range p {
+		<-time.After(10 * time.Second / 9600) // a byte is ten bits
+		if _, err := u.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+		now := time.Now()
+		u.idle.Store(&now)
+	}
+	return len(p), nil
+}
+
 func TestFixIsOutWithin50msOfItsLastByteOnceTheCycleIsKnown(t *testing.T) {
 	t.Parallel()
-	onBench(t, map[string]int{"/dev/ttyUSB0": 9600}, gps.Options{Source: "/dev/ttyUSB0"}, func(t *testing.T, b *bench, _ *gps.Receiver) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		l := newLine(9600)
+		u := &uart{Conn: l.writer}
+		wg.Go(func() { _ = nmeasim.Synth{Latency: 60 * time.Millisecond}.Run(ctx, u, driving) })
+		r, err := gps.New(gps.Options{Source: "/dev/ttyUSB0", OpenSerial: func(_ string, baud int) (gps.SerialPort, error) {
+			return l, l.SetSpeed(baud)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		wg.Go(func() {
+			_ = r.Run(ctx, gps.Handler{Fix: func(f gps.Fix) {
+				n++
+				if d := time.Since(*u.idle.Load()); n > 3 && d > 50*time.Millisecond {
+					t.Errorf("epoch %s was out %s after its last byte", f.Time, d)
+				}
+				if d := time.Since(f.Time); n > 3 && (d < 300*time.Millisecond || d > 400*time.Millisecond) {
+					t.Errorf("epoch %s was out after %s; its burst takes 60 ms and some 270 bytes", f.Time, d)
+				}
+			}})
+		})
 		after(20 * time.Second)
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if len(b.fixes) < 15 {
-			t.Fatalf("%d fixes in 20 s", len(b.fixes))
+		if n < 18 {
+			t.Errorf("%d epochs in 20 s", n)
 		}
-		for _, f := range b.fixes[4:] {
-			if d := f.Done - f.Mono; d > 50*time.Millisecond {
-				t.Errorf("epoch %s was held back by %s", f.Time, d)
-			}
-		}
+		cancel()
+		wg.Wait()
 	})
 }
 
@@ -414,12 +306,51 @@ func TestTCPSourceIsReadAndReconnected(t *testing.T) {
 		after(5 * time.Second)
 		_ = server.Close()
 		after(10 * time.Second)
-		if h := b.history(); h != "fix absent fix" {
+		if h := b.history(); h != "probing fix absent probing fix" {
 			t.Errorf("states %q, %+v", h, r.Status())
 		}
 		cancel()
 		wg.Wait()
 	})
+}
+
+func TestSentencesWithoutANewEpochAreNoFix(t *testing.T) {
+	t.Parallel()
+	for name, repeated := range map[string]string{
+		"the time stands still": burst(7),
+		"only GSV":              sum("GPGSV,1,1,01,07,06,336,17"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				client, server := net.Pipe()
+				wg.Go(func() {
+					tick := time.NewTicker(time.Second)
+					defer tick.Stop()
+					for {
+						if _, err := io.WriteString(server, repeated); err != nil {
+							return
+						}
+						<-tick.C
+					}
+				})
+				b := &bench{}
+				r, err := gps.New(gps.Options{Source: "tcp://router:9345", Dial: func(context.Context, string, string) (net.Conn, error) { return client, nil }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				wg.Go(func() { _ = r.Run(ctx, b.handler()) })
+				after(30 * time.Second)
+				if s := r.Status(); s.State != gps.StateNoFix || !strings.Contains(s.Reason, "no new epoch") || s.Opens != 1 {
+					t.Errorf("%+v", s)
+				}
+				cancel()
+				wg.Wait()
+			})
+		})
+	}
 }
 
 func TestUDPDatagramsNeedNoLineEnd(t *testing.T) {

@@ -46,10 +46,14 @@ func (r *Receiver) session(ctx context.Context, p *openPort) (err error) {
 
 	s := session{r: r, p: p, heard: r.now(), good: r.asm.Counts().Sentences}
 	r.lastEpoch = r.now()
-	if len(p.probe) > 0 {
-		if r.Status().State != StateSilent { // else the state would change to and fro with each reopening
-			r.setState(StateProbing, "looking for the line speed of "+p.name)
+	if r.Status().State != StateSilent { // else the state would change to and fro with each reopening
+		reason := p.name + " is open, waiting for the first sentence"
+		if len(p.probe) > 0 {
+			reason = "looking for the line speed of " + p.name
 		}
+		r.setState(StateProbing, reason)
+	}
+	if len(p.probe) > 0 {
 		s.startProbe(0)
 	} else if err := s.init(); err != nil {
 		return err
@@ -138,10 +142,13 @@ func (s *session) take(c chunk) error {
 	} else if len(c.data) > 0 {
 		s.r.asm.Feed(c.data, c.at)
 	}
-	if c.err != nil {
-		return fmt.Errorf("%s: %w", s.p.name, c.err)
+	switch {
+	case c.err == nil:
+		return nil
+	case s.r.source.kind == serialSource || s.r.source.kind == autoSource:
+		return fmt.Errorf("%s is gone (%w): check the receiver's cable", s.p.name, c.err)
 	}
-	return nil
+	return fmt.Errorf("%s: %w", s.p.name, c.err)
 }
 
 // check looks at the clock.
