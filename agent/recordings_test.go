@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,13 +97,13 @@ func compare(t *testing.T, want []gps.Fix, got []record.Record) {
 	}
 }
 
-// A place is a position in the record's decimals.
-type place [2]int64
+// A place is a position with the record's decimals.
+type place [2]string
 
-var nowhere = place{math.MinInt64, math.MinInt64}
+var nowhere place
 
 func placeOf(lat, lon float64) place {
-	return place{int64(math.Round(lat * 1e7)), int64(math.Round(lon * 1e7))}
+	return place{strconv.FormatFloat(lat, 'f', 7, 64), strconv.FormatFloat(lon, 'f', 7, 64)}
 }
 
 func recordPlace(x record.Record) place {
