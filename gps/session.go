@@ -12,6 +12,9 @@ const (
 	silentAfter = 5 * time.Second
 	// reopenAfter is how long a silent source is kept open: a wedged USB bridge or a dead TCP peer may recover by it.
 	reopenAfter = 15 * time.Second
+	// punctual is how late a timer may be on a machine that is not starved, and grace what is given after a later one.
+	punctual = 20 * time.Millisecond
+	grace    = 50 * time.Millisecond
 	// chunkSize is a whole burst of most receivers, so that it is seldom cut.
 	chunkSize = 4096
 )
@@ -70,6 +73,14 @@ func (r *Receiver) session(ctx context.Context, p *openPort) (err error) {
 				return err
 			}
 		case <-timer.C:
+			select {
+			case c := <-chunks: // both were ready: bytes that have arrived come before the verdict that none did
+				if err := s.take(c); err != nil {
+					return err
+				}
+			default:
+				s.expire()
+			}
 		}
 		if err := s.check(); err != nil {
 			return err
@@ -111,6 +122,9 @@ type session struct {
 	heard time.Duration // when the last valid sentence came, or the opening
 	good  uint64        // valid sentences so far
 	probe *probe        // nil once the speed is known
+
+	graceFor time.Duration // the deadline that a grace was given for
+	graceEnd time.Duration
 }
 
 // next returns how long the session may wait for bytes before check has something to do.
@@ -121,7 +135,7 @@ func (s *session) next() time.Duration {
 		d = reopenAfter - (now - s.heard)
 	}
 	if at, ok := s.r.asm.Deadline(); ok {
-		d = min(d, at-now)
+		d = min(d, max(at, s.graceEnd)-now)
 	}
 	if s.probe != nil {
 		d = min(d, s.probe.until-now)
@@ -151,10 +165,23 @@ func (s *session) take(c chunk) error {
 	return fmt.Errorf("%s: %w", s.p.name, c.err)
 }
 
+// expire ends an epoch by quiet. A timer that comes late means that this process did not run for a while: then the bytes
+// may be waiting in the kernel, and the reader gets a moment to fetch them.
+func (s *session) expire() {
+	now := s.r.now()
+	at, ok := s.r.asm.Deadline()
+	if ok && now-at > punctual && s.graceFor != at {
+		s.graceFor, s.graceEnd = at, now+grace
+		return
+	}
+	if now >= s.graceEnd {
+		s.r.asm.Expire(now)
+	}
+}
+
 // check looks at the clock.
 func (s *session) check() error {
 	now := s.r.now()
-	s.r.asm.Expire(now)
 	if s.probe != nil {
 		return s.checkProbe(now)
 	}
