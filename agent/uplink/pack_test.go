@@ -24,7 +24,7 @@ func TestCallsAreWithinTheLimitsAndEntriesFilledToTheBillingStep(t *testing.T) {
 		size := rapid.SampledFrom([]*rapid.Generator[int]{rapid.IntRange(1, 300), rapid.IntRange(1, 300), rapid.IntRange(1, 12_000), rapid.IntRange(400_000, uplink.MaxEntryBytes-20)}).Draw(rt, "kind of lines")
 		sizes := rapid.SliceOfN(size, 1, 700).Draw(rt, "sizes")
 		for sum, i := 0, 0; i < len(sizes); i++ {
-			if sum += sizes[i]; sum > 6<<20 {
+			if sum += sizes[i]; sum > 2<<20 {
 				sizes = sizes[:i+1] // more calls show nothing new
 			}
 		}
@@ -68,6 +68,36 @@ func TestCallsAreWithinTheLimitsAndEntriesFilledToTheBillingStep(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestCallsGrowToFourMiBAndNoFurther(t *testing.T) {
+	t.Parallel()
+	for _, pack := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			log, sink := newFakeLog(), &fakeSink{}
+			line := strings.Repeat("x", 9_999)
+			for range 2_000 {
+				log.append(line)
+			}
+			_, stop := start(t, log, uplink.Options{Encoder: &plain{}, Sink: sink, Pack: pack})
+			time.Sleep(time.Minute)
+			stop()
+			most := 0
+			for _, call := range sink.all() {
+				size := 0
+				for _, e := range call {
+					size += len(e)
+				}
+				most = max(most, size)
+			}
+			if most > uplink.MaxCallBytes || most <= uplink.MaxCallBytes-10_000 {
+				t.Errorf("pack %v: the largest call has %d bytes", pack, most)
+			}
+			if got := len(sink.got()); got != 2_000 {
+				t.Errorf("%d lines arrived", got)
+			}
+		})
+	}
 }
 
 func TestALineOfTheLargestSizeGoesAndOneByteMoreIsSetAside(t *testing.T) {
