@@ -130,6 +130,9 @@ func (u *Uplink) wait(ctx context.Context, until time.Time, l *lane) error {
 	u.mu.Lock()
 	u.status.Pending = u.live.pending() + u.backlog.pending()
 	u.status.Held = u.live.held() || u.backlog.held()
+	if !time.Now().Before(u.nextTry) {
+		u.status.NextTry = time.Time{}
+	}
 	if u.woken {
 		u.mu.Unlock()
 		return nil
