@@ -50,8 +50,8 @@ func plugInto(t testing.TB, sim *elmsim.Sim, master, slave *os.File) (device str
 	served.Go(func() { _ = sim.Serve(ctx, master) })
 	pull = sync.OnceFunc(func() {
 		cancel()
-		_ = slave.Close()
 		served.Wait()
+		_ = slave.Close()
 	})
 	t.Cleanup(pull)
 	return slave.Name(), pull
@@ -172,6 +172,10 @@ func TestTalkingPortIsNeverWrittenTo(t *testing.T) {
 	t.Parallel()
 	master, slave := openPTY(t)
 	defer slave.Close()
+	// creack/pty has left it blocking, and then Close would not end the Read below.
+	if err := unix.SetNonblock(int(master.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
 	heard := make(chan []byte, 16)
 	var both sync.WaitGroup
 	stop := make(chan struct{})

@@ -7,9 +7,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options describe the adapter and the car. The zero value is a genuine ELM327 on an idling car with 11-bit CAN.
@@ -153,7 +156,15 @@ func (s *Sim) PowerCycle() {
 }
 
 // Serve speaks on conn until it ends or ctx is done, and closes it. It returns nil for both of these ends.
+// The master side of a pty ends when the last user closes the other side: keep that side open too.
 func (s *Sim) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
+	if f, ok := conn.(*os.File); ok {
+		// Whoever made this file (creack/pty does) may have asked for its descriptor, which makes it blocking: Close would
+		// then not end the Read below.
+		if err := unix.SetNonblock(int(f.Fd()), true); err != nil {
+			return fmt.Errorf("elmsim: set %s non-blocking: %w", f.Name(), err)
+		}
+	}
 	in := make(chan byte, 4096)
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
