@@ -14,5 +14,13 @@
 //   - Ignition off, adapter unplugged, port in use are states with a delay, reported once per change; a Car does not give up.
 //   - While the car is off its bus is left alone.
 //
+// # Limits
+//
+//   - One request at a time and one PID in each; service 01 and the VIN only.
+//   - An adapter must be able to show headers (ATH1): without them nobody knows who has answered.
+//   - A byte that was changed on the way, but is still hex, does not show on CAN: the adapter sends no checksum. A lost one does.
+//   - What was learned (port, line speed, protocol) lives as long as the Car.
+//   - Serial ports need Linux.
+//
 // The package knows nothing of GPS, files on disk or clouds, and can be used alone.
 package obd

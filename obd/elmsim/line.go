@@ -44,6 +44,12 @@ func (l *line) run(ctx context.Context) error {
 		}
 		switch {
 		case b == '\r':
+			// A pty hands the command over at once; on a wire its bytes take their time, too.
+			if o := &l.sim.opt; o.Baud != 0 {
+				if err := sleep(ctx, time.Duration(len(cmd)+1)*10*time.Second/time.Duration(o.Baud)); err != nil {
+					return err
+				}
+			}
 			if err := l.command(ctx, string(cmd)); err != nil {
 				return err
 			}
