@@ -31,7 +31,7 @@ func testStates(t testing.TB) int {
 	t.Helper()
 	s := os.Getenv("OBDAGENT_TEST_STATES")
 	if s == "" {
-		return 4000
+		return 3000
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {

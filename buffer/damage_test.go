@@ -199,7 +199,7 @@ func TestTruncationAtEveryByteLosesOnlyTheTail(t *testing.T) {
 	whole := m.names[name].seen
 	at := frameOffsets(whole)
 	all := drainOn(t, m, opts)
-	for n := range len(whole) {
+	for n := range min(at[len(at)-1]+512, len(whole)) { // behind are zeros
 		c := m.copyAll()
 		c.names[name].seen = c.names[name].seen[:n]
 		l := open(t, c, opts)

@@ -19,9 +19,9 @@ import (
 
 func TestAFailureOfAnyOperationLosesNothing(t *testing.T) {
 	t.Parallel()
-	for _, errno := range []error{syscall.EIO, syscall.EROFS, syscall.ENODEV} {
-		for _, times := range []int{1, 2, 5} {
-			for n := range 120 {
+	for _, errno := range []error{syscall.EIO, syscall.EROFS} {
+		for _, times := range []int{1, 5} {
+			for n := range 50 {
 				failEach(t, errno, n, times)
 			}
 		}

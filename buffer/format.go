@@ -211,7 +211,9 @@ func parseFrameHeader(b []byte) (h frameHeader, ok bool) {
 		return h, false
 	case h.count > maxFrameRecords, h.ranges > maxRanges, uint32(h.count) > h.raw:
 		return h, false
-	case h.first == 0, h.first > math.MaxUint64-maxFrameRecords:
+	case h.first == 0, h.first > math.MaxUint64/2: // half of all numbers is enough, and none wraps around
+		return h, false
+	case h.below > h.first: // nothing is acknowledged that was not committed before
 		return h, false
 	}
 	return h, true

@@ -155,7 +155,7 @@ func decodeRanges(h *frameHeader, body []byte, a *acks) ([]byte, error) {
 		}
 		length, m := binary.Uvarint(body[n:])
 		from := at + skip
-		if m <= 0 || from < at || from+length < from {
+		if m <= 0 || from < at || from+length < from || from+length > h.first {
 			return nil, errDamaged
 		}
 		at = from + length

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"slices"
 )
 
@@ -37,7 +38,7 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 	r := &recovered{tail: 1, next: 1, acks: acks{below: 1}}
 	witness := uint64(1)
 	for _, f := range files {
-		if first, id, ok := parseName(f.Name, segmentExt); ok {
+		if first, id, ok := parseName(f.Name, segmentExt); ok && first <= math.MaxUint64/2 {
 			r.lastID = max(r.lastID, id)
 			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: max(first, 1), size: f.Size, end: f.Size})
 		} else if first, id, ok := parseName(f.Name, spareExt); ok {
