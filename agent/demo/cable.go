@@ -43,6 +43,10 @@ func (c *Cable) Plug() (io.ReadWriteCloser, error) {
 	fail := func(err error) (io.ReadWriteCloser, error) {
 		return nil, errors.Join(fmt.Errorf("cable %s: %w", c.link, err), tty.Close(), device.Close())
 	}
+	// Asking for the terminal's name has made the device blocking: its reads would outlive Close.
+	if err := setNonblock(device); err != nil {
+		return fail(err)
+	}
 	// A line discipline that echoes and translates would not be a cable.
 	if _, err := term.MakeRaw(int(tty.Fd())); err != nil {
 		return fail(err)
@@ -60,6 +64,16 @@ func (c *Cable) Plug() (io.ReadWriteCloser, error) {
 	}
 	c.device, c.tty = device, tty
 	return &end{File: device, tty: tty}, nil
+}
+
+func setNonblock(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = unix.SetNonblock(int(fd), true) })
+	return errors.Join(err, failed)
 }
 
 // maxUnread is what may wait in the port for a reader: more than a receiver's burst, far less than the 4 KiB at which a
