@@ -17,4 +17,13 @@
 //
 // The last moments before a power cut, at most Options.Sync and one flush, are not promised. Acknowledgements ride in the
 // next frame, so that after a power cut some records may be handed out that were acknowledged before it.
+//
+// Storage is taken to keep what it has confirmed, and to write sectors of 512 bytes whole or not at all. Where it loses what
+// it had confirmed, a Log says so as well as it can tell:
+//
+//   - A whole page that vanished at the very end of the newest segment cannot be told from records that were never
+//     written: their numbers are used again.
+//   - Where the newest frames cannot be read, how many records they held is not known: 4,096 numbers are reported lost, the
+//     most that a frame holds.
+//   - Damage may take the latest acknowledgement with it, so that records that had been delivered are reported as lost.
 package buffer

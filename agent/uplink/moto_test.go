@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -21,56 +18,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/go-cmp/cmp"
 
+	"obdagent/agent/agenttest"
 	"obdagent/agent/uplink"
 	"obdagent/agent/uplink/firehosetest"
 )
-
-// moto starts an independent look-alike of Firehose and S3 and returns its endpoint.
-func moto(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("moto_server")
-	if err != nil {
-		lacks(t, "moto", "moto_server is not on PATH")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, path, "-H", "127.0.0.1", "-p", port)
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
-		cancel()
-		lacks(t, "moto", err.Error())
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was killed
-	})
-	url := "http://127.0.0.1:" + port
-	poll := time.NewTicker(100 * time.Millisecond)
-	defer poll.Stop()
-	deadline := time.NewTimer(60 * time.Second)
-	defer deadline.Stop()
-	for {
-		if r, err := http.Get(url + "/moto-api/data.json"); err == nil {
-			_ = r.Body.Close()
-			return url
-		}
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			lacks(t, "moto", "moto_server does not answer within a minute")
-		}
-	}
-}
 
 // A side is one of the two endpoints that are compared.
 type side struct {
@@ -82,7 +33,7 @@ type side struct {
 // and lay them out by day; they refuse an unknown stream and a taken name with the same errors.
 func TestTheStrictEndpointAgreesWithMoto(t *testing.T) {
 	t.Parallel()
-	motoURL := moto(t)
+	motoURL := agenttest.Moto(t)
 
 	keys := credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", secret, "")
 	bucket := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(motoURL), UsePathStyle: true, Credentials: keys})

@@ -4,11 +4,10 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
+	"obdagent/agent/agenttest"
 	"obdagent/agent/uplink/firehosetest"
 )
 
@@ -27,15 +26,7 @@ except botocore.exceptions.ClientError as e:
 // An independent client, with its own signer and parser, agrees.
 func TestBoto3PutsAndIsRefusedAsAtAWS(t *testing.T) {
 	t.Parallel()
-	lacks := func(why string) {
-		if slices.Contains(strings.Split(os.Getenv("OBDAGENT_TEST_REQUIRE"), ","), "python-boto3") {
-			t.Fatal("python-boto3 is required and missing: " + why)
-		}
-		t.Skip("python-boto3 is missing: " + why)
-	}
-	if out, err := exec.CommandContext(t.Context(), "python3", "-c", "import boto3").CombinedOutput(); err != nil {
-		lacks(err.Error() + " " + string(out))
-	}
+	python := agenttest.Python(t, "boto3")
 	s, err := firehosetest.New(firehosetest.Options{Addr: "127.0.0.1:0", Region: "eu-central-1", Streams: []firehosetest.Stream{{Name: "s"}},
 		Credentials: []firehosetest.Credentials{{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "right"}}})
 	if err != nil {
@@ -45,7 +36,7 @@ func TestBoto3PutsAndIsRefusedAsAtAWS(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	cmd := exec.CommandContext(ctx, "python3", "-c", botoPut, s.URL())
+	cmd := exec.CommandContext(ctx, python, "-c", botoPut, s.URL())
 	cmd.Env = append(os.Environ(), "AWS_CONFIG_FILE=/dev/null", "NO_PROXY=127.0.0.1")
 	out, err := cmd.CombinedOutput()
 	if want := "0 [224, 224]\nInvalidSignatureException 400\n"; err != nil || string(out) != want {
