@@ -12,28 +12,6 @@ import (
 	"obdagent/agent/agenttest"
 )
 
-// TestTheReaderIsTheContracts: what the tests run is what the page says, to the letter.
-func TestTheReaderIsTheContracts(t *testing.T) {
-	t.Parallel()
-	agenttest.Require(t, "contract")
-	page, err := os.ReadFile(filepath.Join(filepath.Dir(agenttest.ModuleRoot(t)), "shared", "contract.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(page), "```python\n")
-	want, _, closed := strings.Cut(rest, "```")
-	if !found || !closed {
-		t.Fatal("the page has no block of Python")
-	}
-	got, err := os.ReadFile("testdata/contract_reader.py")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("testdata/contract_reader.py is\n%s\nbut the page says\n%s", got, want)
-	}
-}
-
 func TestMotoAnswersAndEndsWithItsTest(t *testing.T) {
 	t.Parallel()
 	var url string
@@ -110,6 +88,7 @@ func TestANeedThatIsAbsent(t *testing.T) {
 
 func TestContractReaderReadsABucket(t *testing.T) {
 	t.Parallel()
+	agenttest.Require(t, "contract")
 	agenttest.Python(t, "boto3", "pandas")
 	endpoint := agenttest.Moto(t)
 	dir := t.TempDir()
@@ -126,5 +105,19 @@ func TestContractReaderReadsABucket(t *testing.T) {
 	got := agenttest.ContractReader(t, endpoint)
 	if s := fmt.Sprint(got); s != "map[WVWZZZ1JZXW000001:31.5 WVWZZZ1JZXW000002:NaN]" {
 		t.Errorf("maximum speeds %s", s)
+	}
+	if s := agenttest.CreateStream(t, endpoint); !strings.HasSuffix(s, ":deliverystream/"+agenttest.Stream) {
+		t.Errorf("the stream's ARN is %s", s)
+	}
+	back := t.TempDir()
+	if keys := agenttest.GetObjects(t, endpoint, agenttest.Bucket, back); fmt.Sprint(keys) != "[one two]" {
+		t.Errorf("the bucket has %v", keys)
+	}
+	for _, name := range []string{"one", "two"} {
+		put, err1 := os.ReadFile(filepath.Join(dir, name))
+		got, err2 := os.ReadFile(filepath.Join(back, name))
+		if err1 != nil || err2 != nil || string(put) != string(got) {
+			t.Errorf("object %s came back as %q, was %q (%v, %v)", name, got, put, err1, err2)
+		}
 	}
 }
