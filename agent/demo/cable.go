@@ -44,7 +44,7 @@ func (c *Cable) Plug() (io.ReadWriteCloser, error) {
 		return nil, errors.Join(fmt.Errorf("cable %s: %w", c.link, err), tty.Close(), device.Close())
 	}
 	// Asking for the terminal's name has made the device blocking: its reads would outlive Close.
-	if err := setNonblock(device); err != nil {
+	if err := control(device, func(fd int) error { return unix.SetNonblock(fd, true) }); err != nil {
 		return fail(err)
 	}
 	// A line discipline that echoes and translates would not be a cable.
@@ -66,13 +66,14 @@ func (c *Cable) Plug() (io.ReadWriteCloser, error) {
 	return &end{File: device, tty: tty}, nil
 }
 
-func setNonblock(f *os.File) error {
-	raw, err := f.SyscallConn()
+// control calls f with the descriptor of a file that another goroutine may close meanwhile, as File.Fd does not allow.
+func control(file *os.File, f func(fd int) error) error {
+	raw, err := file.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	err = raw.Control(func(fd uintptr) { failed = unix.SetNonblock(int(fd), true) })
+	err = raw.Control(func(fd uintptr) { failed = f(int(fd)) })
 	return errors.Join(err, failed)
 }
 
@@ -89,21 +90,32 @@ type end struct {
 // Write drops what nobody has read, as a serial port does while no program has it open: whoever opens it hears the present
 // and not the past.
 func (e *end) Write(p []byte) (int, error) {
-	raw, err := e.tty.SyscallConn() // Fd would race with the cable being pulled
+	err := control(e.tty, func(fd int) error {
+		unread, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+		if err == nil && unread+len(p) > maxUnread {
+			err = unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)
+		}
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("cable: %w", err)
 	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		var unread int
-		if unread, failed = unix.IoctlGetInt(int(fd), unix.TIOCINQ); failed == nil && unread+len(p) > maxUnread {
-			failed = unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCIFLUSH)
-		}
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return 0, fmt.Errorf("cable: %w", err)
-	}
 	return e.File.Write(p)
+}
+
+// Free undoes that a program has claimed the port for itself (TIOCEXCL, tty_ioctl(4)). A serial port forgets the claim when the
+// program ends; a pseudo-terminal keeps it as long as anybody, here the Cable, has it open, and would lock out the successor
+// of a program that was killed.
+func (c *Cable) Free() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tty == nil {
+		return nil
+	}
+	if err := control(c.tty, func(fd int) error { return unix.IoctlSetInt(fd, unix.TIOCNXCL, 0) }); err != nil {
+		return fmt.Errorf("cable %s: %w", c.link, err)
+	}
+	return nil
 }
 
 // Pull makes the port disappear. Pulling an unplugged cable does nothing.

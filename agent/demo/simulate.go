@@ -185,6 +185,9 @@ func (s *socket) run(ctx context.Context) error {
 	}
 }
 
+// freeEvery is how soon a port that a killed program had claimed can be opened again.
+const freeEvery = 200 * time.Millisecond
+
 // session is the cable from being plugged in to being pulled, and for how long it is then out.
 func (s *socket) session(ctx context.Context) (out time.Duration, err error) {
 	port, err := s.cable.Plug()
@@ -195,14 +198,25 @@ func (s *socket) session(ctx context.Context) (out time.Duration, err error) {
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- s.serve(serveCtx, port) }()
-	select {
-	case err = <-served:
-		return time.Second, errors.Join(err, s.cable.Pull())
-	case out = <-s.pulls:
-	case <-ctx.Done():
+	free := time.NewTicker(freeEvery)
+	defer free.Stop()
+wait:
+	for {
+		select {
+		case err = <-served:
+			return time.Second, errors.Join(err, s.cable.Pull())
+		case out = <-s.pulls:
+			break wait
+		case <-ctx.Done():
+			break wait
+		case <-free.C:
+			if err = s.cable.Free(); err != nil {
+				break wait
+			}
+		}
 	}
 	stop()
-	err = s.cable.Pull() // also ends a read or write that is under way
+	err = errors.Join(err, s.cable.Pull()) // also ends a read or write that is under way
 	<-served             // what it says of its port vanishing is no news
 	return out, err
 }
