@@ -1,0 +1,49 @@
+# make, or make build: both programs for this machine, into dist/
+# make release: the same, stripped, for each device
+# make check: everything that must hold before a change is shared
+
+# What a release is built with; agent/deps_test.go builds with the same and checks the size. Inlining is off but for our own
+# packages, which hold the hot paths: docs/decisions/0002-binary-size.md.
+RELEASE_FLAGS = -trimpath -ldflags=-s -gcflags=all=-l -gcflags=obdagent/...=
+RELEASE_ARCHES = amd64 arm64 arm
+
+# A device's binary runs on any libc, also on none.
+export CGO_ENABLED = 0
+
+BENCH = .
+COUNT = 1
+
+.PHONY: build release check lint cross test bench bench-run demo clean
+build:
+	go build -o dist/ ./cmd/...
+
+release: $(RELEASE_ARCHES:%=release-%)
+release-%:
+	GOOS=linux GOARCH=$* go build $(RELEASE_FLAGS) -o dist/linux-$*/ ./cmd/...
+
+check: lint cross test demo
+
+lint:
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
+	go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+# Whether it builds for each device: with the release's flags, so that the size test finds it in the build cache.
+cross: release
+
+# The race detector needs cgo.
+test:
+	CGO_ENABLED=1 go test -race ./...
+
+bench:
+	go test -run='^$$' -bench='$(BENCH)' -count=$(COUNT) ./...
+
+# The daemon itself at 1 Hz, for a minute.
+bench-run:
+	go test -run='^$$' -bench=RunAtOneHz -count=$(COUNT) ./agent
+
+demo:
+	go run ./cmd/obdagent demo --for 15s
+
+clean:
+	rm -rf dist
