@@ -73,8 +73,12 @@ func (s *Snapshot) Render(w io.Writer) error {
 	if s.Uplink.LastAge != nil {
 		last = "last success " + span(*s.Uplink.LastAge) + " ago"
 	}
+	target := s.Uplink.Target
+	if strings.Contains(s.Uplink.Reason, target) {
+		target = "" // the reason says where, too
+	}
 	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp))+" up",
-		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), s.Uplink.Target, s.Uplink.Reason)
+		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), target, s.Uplink.Reason)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
