@@ -35,6 +35,15 @@ type Options struct {
 	DrainOnStop time.Duration
 	// OnRecord, if set, sees each record that the buffer has taken. It must not block.
 	OnRecord func(record.Record)
+
+	board board // what tests put in place of the board's own; zero: the board
+}
+
+// A board is what a board believes of the time by itself.
+type board struct {
+	bootID string           // of the running boot
+	now    func() time.Time // the system clock
+	synced func() bool      // whether the kernel calls it synchronised
 }
 
 // Floor is a moment before which no build of this program was made: the earliest time that is believed where the build does
@@ -144,17 +153,21 @@ func (a *Agent) openSources() (err error) {
 }
 
 func (a *Agent) openRest(ctx context.Context) error {
-	boot, err := clock.BootID()
-	if err != nil {
-		return err
+	var err error
+	board := a.opts.board
+	if board.bootID == "" {
+		if board.bootID, err = clock.BootID(); err != nil {
+			return err
+		}
+		board.now, board.synced = time.Now, clock.Synced
 	}
 	// The offsets of boots lie with the records that they date: a copied buffer directory can still be read.
 	a.clock, err = clock.Open(clock.Options{
-		BootID:   boot,
+		BootID:   board.bootID,
 		Build:    a.opts.Build,
 		Boottime: clock.Boottime,
-		System:   time.Now,
-		Synced:   clock.Synced,
+		System:   board.now,
+		Synced:   board.synced,
 		Path:     filepath.Join(a.cfg.Buffer.Dir, "clock.json"),
 		OnChange: a.clockChanged,
 	})

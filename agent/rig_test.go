@@ -34,6 +34,8 @@ type rig struct {
 	cfg  *config.Config
 	stop func() error // idempotent
 
+	opts agent.Options // for start; it adds what a rig needs
+
 	agent *agent.Agent
 
 	mu   sync.Mutex
@@ -54,17 +56,21 @@ func newRig(t *testing.T) *rig {
 	c.Status.Log = filepath.Join(r.dir, "status.log")
 	c.Status.Socket = filepath.Join(r.dir, "s")
 	r.cfg = &c
+	r.opts.DrainOnStop = 5 * time.Second
 	return r
 }
 
 // start runs the agent until stop or the end of the test.
 func (r *rig) start() {
 	r.t.Helper()
-	a, err := agent.New(r.t.Context(), agent.Options{Config: r.cfg, Version: "test", DrainOnStop: 5 * time.Second, OnRecord: func(x record.Record) {
+	o := r.opts
+	o.Config, o.Version = r.cfg, "test"
+	o.OnRecord = func(x record.Record) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.made = append(r.made, x)
-	}})
+	}
+	a, err := agent.New(r.t.Context(), o)
 	if err != nil {
 		r.t.Fatal(err)
 	}

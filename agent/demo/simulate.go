@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,6 +46,9 @@ type Simulation struct {
 	car     *socket
 	gps     *socket
 	listen  net.Listener // in place of car; nil if there is none
+
+	ignitionOff atomic.Bool
+	skyHidden   atomic.Bool
 }
 
 // NewSimulation makes the simulation's ports. The trip begins now.
@@ -54,7 +58,7 @@ func NewSimulation(o SimOptions) (*Simulation, error) {
 	}
 	s := &Simulation{opts: o, trip: NewTrip(o.Seed), started: time.Now()}
 	s.elm = elmsim.New(elmsim.Options{
-		Vehicle:  func() elmsim.Vehicle { return s.At(time.Now()).instruments() },
+		Vehicle:  func() elmsim.Vehicle { return s.At(time.Now()).instruments(!s.ignitionOff.Load()) },
 		VIN:      VIN,
 		ECUDelay: 8 * time.Millisecond,
 		// The pseudo-terminal has no line speed; this one decides.
@@ -79,12 +83,19 @@ func NewSimulation(o SimOptions) (*Simulation, error) {
 	return s, nil
 }
 
+// restVoltage is that of a charged lead battery at rest.
+const restVoltage = 12.6 // V
+
 // instruments is what the car's ECU knows of the state.
-func (s State) instruments() elmsim.Vehicle {
-	return elmsim.Vehicle{
-		Ignition: true, Voltage: s.Voltage, Speed: s.Speed * 3.6, RPM: s.RPM, Load: s.Load, Coolant: s.Coolant, MAF: s.MAF,
+func (s State) instruments(ignition bool) elmsim.Vehicle {
+	v := elmsim.Vehicle{
+		Ignition: ignition, Voltage: s.Voltage, Speed: s.Speed * 3.6, RPM: s.RPM, Load: s.Load, Coolant: s.Coolant, MAF: s.MAF,
 		MAP: s.MAP, IAT: s.IAT, Lambda: 1, Throttle: s.Throttle, FuelRate: s.FuelRate, FuelLevel: s.FuelLevel,
 	}
+	if !ignition {
+		v.Voltage = restVoltage
+	}
+	return v
 }
 
 // At is the truth at a moment.
@@ -111,6 +122,17 @@ func (s *Simulation) PullCar(d time.Duration) {
 // PullGPS unplugs the receiver for a while.
 func (s *Simulation) PullGPS(d time.Duration) { s.gps.pull(d) }
 
+// SetIgnition switches the ignition, which is on at first. With it off the car's ECUs are silent and its alternator rests; the
+// trip goes on, as that of a van on a ferry or a tow truck does.
+func (s *Simulation) SetIgnition(on bool) { s.ignitionOff.Store(!on) }
+
+// SetSky says whether the receiver sees the sky, as it does at first. Without it there is no fix, but still the date: the
+// receiver's own clock goes on.
+func (s *Simulation) SetSky(free bool) { s.skyHidden.Store(!free) }
+
+// Adapter counts what the adapter was asked and what it put on the car's bus.
+func (s *Simulation) Adapter() elmsim.Counts { return s.elm.Counts() }
+
 // Run simulates until ctx is done.
 func (s *Simulation) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -130,6 +152,9 @@ func (s *Simulation) serveGPS(ctx context.Context, port io.ReadWriteCloser) erro
 	}
 	synth := nmeasim.Synth{Rate: max(s.opts.Rate, 1), Latency: 60 * time.Millisecond, Seed: s.opts.Seed, Faults: s.opts.GPSFaults}
 	return synth.Run(ctx, port, func(t time.Time) nmeasim.State {
+		if s.skyHidden.Load() {
+			return nmeasim.State{Sats: 2}
+		}
 		at := s.At(t)
 		return nmeasim.State{Fix: true, Lat: at.Lat, Lon: at.Lon, Alt: at.Alt, Speed: at.Speed, Course: at.Heading, Sats: 11, HDOP: 0.8}
 	})
@@ -217,6 +242,6 @@ wait:
 	}
 	stop()
 	err = errors.Join(err, s.cable.Pull()) // also ends a read or write that is under way
-	<-served             // what it says of its port vanishing is no news
+	<-served                               // what it says of its port vanishing is no news
 	return out, err
 }
