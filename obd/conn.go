@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.bug.st/serial"
@@ -33,8 +32,6 @@ const (
 	dialTimeout = 5 * time.Second
 	// keepAlive finds an adapter that lost its power within about a minute, also while nothing is asked of it.
 	keepAlive = 15 * time.Second
-	// readSlice is how long one read of a serial port blocks at most, and so how late a stop is noticed.
-	readSlice = 100 * time.Millisecond
 	// anyBaud opens a port before its speed is probed.
 	anyBaud = 38400
 )
@@ -52,9 +49,8 @@ func dialTCP(ctx context.Context, port string) (Conn, error) {
 
 // serialConn is a serial device, opened exclusively.
 type serialConn struct {
-	port     serial.Port
-	lock     int          // a second descriptor, which holds the flock
-	deadline atomic.Int64 // Unix ns; 0: none
+	port serial.Port // sets the line up
+	file *os.File    // a second descriptor of the device, which holds the flock and carries the bytes
 }
 
 // openSerial opens device for nobody else: TIOCEXCL keeps other users out (go.bug.st/serial sets it), and as root is let
@@ -86,39 +82,20 @@ func openSerial(device string, baud int) (Conn, error) {
 		}
 		return nil, fmt.Errorf("open %s: %w", device, err)
 	}
-	return &serialConn{port: port, lock: lock}, nil
+	// The descriptor is non-blocking, so that the file goes to the poller.
+	return &serialConn{port: port, file: os.NewFile(uintptr(lock), device)}, nil
 }
 
-func (c *serialConn) Read(p []byte) (int, error) {
-	for {
-		wait := readSlice
-		if d := c.deadline.Load(); d != 0 {
-			// One look at the port is taken even when the deadline has passed, as what has arrived costs nothing.
-			wait = max(0, min(wait, time.Until(time.Unix(0, d))))
-		}
-		if err := c.port.SetReadTimeout(wait); err != nil {
-			return 0, fmt.Errorf("read: %w", err)
-		}
-		n, err := c.port.Read(p)
-		if n > 0 || err != nil {
-			return n, err
-		}
-		if d := c.deadline.Load(); d != 0 && time.Now().UnixNano() >= d {
-			return 0, os.ErrDeadlineExceeded
-		}
-	}
-}
+// Read, Write and the deadlines are those of the second descriptor, which the runtime's poller watches: it wakes a reader without
+// a system call of its own per wait, takes no memory, and a new deadline reaches a read that is under way. The library's Read
+// makes a select and two sets of descriptors for each chunk.
+func (c *serialConn) Read(p []byte) (int, error) { return c.file.Read(p) }
 
-func (c *serialConn) Write(p []byte) (int, error) { return c.port.Write(p) }
+func (c *serialConn) Write(p []byte) (int, error) { return c.file.Write(p) }
 
-func (c *serialConn) SetReadDeadline(t time.Time) error {
-	if t.IsZero() {
-		c.deadline.Store(0)
-		return nil
-	}
-	c.deadline.Store(t.UnixNano())
-	return nil
-}
+func (c *serialConn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
+
+func (c *serialConn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
 
 // SetBaud changes the line speed.
 func (c *serialConn) SetBaud(baud int) error {
@@ -129,7 +106,7 @@ func (c *serialConn) SetBaud(baud int) error {
 }
 
 func (c *serialConn) Close() error {
-	return errors.Join(c.port.Close(), unix.Close(c.lock))
+	return errors.Join(c.file.Close(), c.port.Close())
 }
 
 // gone tells an error that means that the other side is no longer there from a deadline.

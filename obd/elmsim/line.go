@@ -23,6 +23,11 @@ type line struct {
 	conn io.ReadWriteCloser
 	in   <-chan byte
 	last string // the command that a bare CR repeats
+	// clock is when what was done last was due. What follows is reckoned from it, so that the lateness of one wait is made good by
+	// the next instead of adding up.
+	clock time.Time
+	// real is set where the other side lives in real time: a pty or a socket, but not a pipe, which may be in a synctest bubble.
+	real bool
 }
 
 // run reads commands and answers them.
@@ -45,8 +50,10 @@ func (l *line) run(ctx context.Context) error {
 		switch {
 		case b == '\r':
 			// A pty hands the command over at once; on a wire its bytes take their time, too.
+			l.clock = time.Now()
 			if o := &l.sim.opt; o.Baud != 0 {
-				if err := sleep(ctx, time.Duration(len(cmd)+1)*10*time.Second/time.Duration(o.Baud)); err != nil {
+				l.clock = l.clock.Add(time.Duration(len(cmd)+1) * 10 * time.Second / time.Duration(o.Baud))
+				if err := l.sleep(ctx); err != nil {
 					return err
 				}
 			}
@@ -127,11 +134,10 @@ func (l *line) write(ctx context.Context, text string) error {
 		}
 		return nil
 	}
-	// Ten bits a byte. A timer per byte would be late each time; the end of each byte is reckoned from the beginning.
-	start := time.Now()
-	per := 10 * time.Second / time.Duration(l.sim.opt.Baud)
+	per := 10 * time.Second / time.Duration(l.sim.opt.Baud) // ten bits a byte
 	for i := range b {
-		if err := sleep(ctx, time.Until(start.Add(time.Duration(i+1)*per))); err != nil {
+		l.clock = l.clock.Add(per)
+		if err := l.sleep(ctx); err != nil {
 			return err
 		}
 		if _, err := l.conn.Write(b[i : i+1]); err != nil {
@@ -303,35 +309,4 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 		return l.lines(ctx, []string{"NO DATA"}, NoFault)
 	}
 	return l.answer(ctx, cmd, answers, set, f, searching)
-}
-
-// busy waits for the car. A byte that arrives meanwhile aborts (DSJ p. 9: "any character").
-func (l *line) busy(ctx context.Context, d time.Duration) (aborted bool, err error) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case <-timer.C:
-		return false, nil
-	case _, ok := <-l.in:
-		if !ok {
-			return false, errEnd
-		}
-		return true, nil
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

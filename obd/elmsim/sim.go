@@ -158,7 +158,9 @@ func (s *Sim) PowerCycle() {
 // Serve speaks on conn until it ends or ctx is done, and closes it. It returns nil for both of these ends.
 // The master side of a pty ends when the last user closes the other side: keep that side open too.
 func (s *Sim) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
+	l := &line{sim: s, conn: conn}
 	if f, ok := conn.(*os.File); ok {
+		l.real = true
 		// Whoever made this file (creack/pty does) may have asked for its descriptor, which makes it blocking: Close would
 		// then not end the Read below.
 		if err := unix.SetNonblock(int(f.Fd()), true); err != nil {
@@ -186,7 +188,10 @@ func (s *Sim) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 			}
 		}
 	})
-	l := &line{sim: s, conn: conn, in: in}
+	if _, ok := conn.(*net.TCPConn); ok {
+		l.real = true
+	}
+	l.in = in
 	err := l.run(ctx)
 	cancel()
 	if stop() {
