@@ -4,7 +4,8 @@
 // a receiver sends, in which order and with which talkers, differs from model to model, and no one of them tells the whole
 // truth. A [Framer] finds the sentences among the bytes; an [Assembler] gathers those of an epoch and says once what they
 // say together; a [Receiver] opens the source, feeds an Assembler and keeps going when the source goes away. [Decode] does
-// the same with a recording, offline.
+// the same with a recording, offline. Where gpsd owns the receiver, its reports are read instead (gpsd://): the last one of
+// an epoch is the epoch.
 //
 // # Promises
 //
@@ -29,7 +30,9 @@
 //
 // # Limits
 //
-// NMEA 0183 only: binary protocols are skipped as noise. Dates are as the receiver gives them, not corrected for the
+// NMEA 0183 only: binary protocols are skipped as noise; gpsd understands more, and is a source. Through gpsd, dates are as
+// gpsd corrects them, and of several receivers that it has the first one heard is used until it falls silent.
+// Dates are as the receiver gives them, not corrected for the
 // rollover of the week number. The epoch of a leap second (23:59:60) is lost. A device that another program uses is
 // noticed by its TIOCEXCL, which does not bind a process that runs as root.
 //

@@ -10,8 +10,9 @@ import (
 
 // Options says where a Receiver listens and to whom it reports. Only Source is needed.
 type Options struct {
-	// Source is a device path, tcp://host:port (we connect), udp://[host]:port (we listen), file:path (a recording, at its
-	// own pace, its dates moved to now), or auto (the one serial port that speaks NMEA).
+	// Source is a device path, gpsd://host[:port] (a gpsd's reports; its port is 2947), tcp://host:port (we connect),
+	// udp://[host]:port (we listen), file:path (a recording, at its own pace, its dates moved to now), or auto (the one serial
+	// port that speaks NMEA).
 	Source string
 	// Baud is the line speed of a serial port; 0 probes.
 	Baud int
@@ -31,7 +32,7 @@ type Options struct {
 	// OpenSerial opens a serial device; default: the device of that name, raw, 8N1. An error that is fs.ErrNotExist means
 	// unplugged. For tests and for ports that are no devices.
 	OpenSerial func(device string, baud int) (SerialPort, error)
-	// Dial connects to tcp://; default: net.Dialer.
+	// Dial connects to tcp:// and gpsd://; default: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Listen listens for udp://; default: net.ListenConfig, or a multicast group where the host is one.
 	Listen func(ctx context.Context, network, address string) (net.PacketConn, error)

@@ -398,20 +398,26 @@ func TestUDPDatagramsNeedNoLineEnd(t *testing.T) {
 func TestWrongSourcesAreRefusedWithWhatToDo(t *testing.T) {
 	t.Parallel()
 	for source, part := range map[string]string{
-		"":                 "want a device path",
-		"none":             "want a device path",
-		"ttyUSB0":          "want a device path",
-		"gpsd://host:2947": "not built yet",
-		"tcp://host":       "host:port",
-		"tcp://:9345":      "host is missing",
-		"udp://:gps9":      "port gps9",
-		"file:":            "path is missing",
-		"http://host:80":   "unknown kind http",
+		"":                "want a device path",
+		"none":            "want a device path",
+		"ttyUSB0":         "want a device path",
+		"gpsd://":         "no host",
+		"gpsd://:2947":    "no host",
+		"gpsd://van:gps9": "no host",
+		"gpsd://a:b:c":    "no host",
+		"tcp://host":      "host:port",
+		"tcp://:9345":     "host is missing",
+		"udp://:gps9":     "port gps9",
+		"file:":           "path is missing",
+		"http://host:80":  "unknown kind http",
 	} {
 		_, err := gps.New(gps.Options{Source: source})
 		if err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), source) {
 			t.Errorf("source %q: error %v, want one with %q", source, err, part)
 		}
+	}
+	if _, err := gps.New(gps.Options{Source: "gpsd://van", Init: []string{"$PMTK220,200*2C"}}); err == nil || !strings.Contains(err.Error(), "remove gps.init") {
+		t.Errorf("init lines through gpsd: error %v", err)
 	}
 	if _, err := gps.New(gps.Options{Source: "auto", Baud: -1}); err == nil {
 		t.Error("a negative line speed is taken")

@@ -33,7 +33,7 @@ type Receiver struct {
 
 	// Used by Run's goroutine alone.
 	handler   Handler
-	asm       *Assembler
+	asm       epochs
 	lastBaud  map[string]int // the speed that worked, by device
 	lastAuto  string         // the device that auto took
 	lastEpoch time.Duration
@@ -41,6 +41,15 @@ type Receiver struct {
 
 	mu     sync.Mutex
 	status Status
+}
+
+// epochs makes Fixes of bytes: the Assembler of NMEA sentences, the gpsdReader of gpsd's reports.
+type epochs interface {
+	Feed(p []byte, at time.Duration)
+	Deadline() (at time.Duration, ok bool)
+	Expire(now time.Duration)
+	Flush(now time.Duration)
+	Counts() Counts
 }
 
 // New checks opt and returns a Receiver; nothing is opened before Run.
@@ -76,6 +85,12 @@ func New(opt Options) (*Receiver, error) {
 	}
 	r := &Receiver{opt: opt, source: src, log: opt.Logger, lastBaud: make(map[string]int)}
 	r.asm = NewAssembler(r.onFix)
+	if src.kind == gpsdSource {
+		if len(opt.Init) > 0 {
+			return nil, fmt.Errorf("gps source %q: gpsd owns the receiver, init lines cannot be written to it; remove gps.init", opt.Source)
+		}
+		r.asm = newGpsdReader(r.onFix)
+	}
 	r.status = Status{State: StateClosed, Source: opt.Source, Since: opt.Now()}
 	return r, nil
 }
@@ -154,6 +169,8 @@ func (r *Receiver) open(ctx context.Context) (*openPort, error) {
 			return nil, fmt.Errorf("connect to the GPS at %s: %w; check that the host is on and sends NMEA there", address, err)
 		}
 		p.ReadWriteCloser = tcpPort{c}
+	case gpsdSource:
+		return r.openGpsd(ctx, p)
 	case udpSource:
 		c, err := r.opt.Listen(ctx, "udp", address)
 		if err != nil {
@@ -173,6 +190,20 @@ func (r *Receiver) open(ctx context.Context) (*openPort, error) {
 			return nil, fmt.Errorf("recording: %w", err)
 		}
 		p.ReadWriteCloser = openFile(data)
+	}
+	return p, nil
+}
+
+// openGpsd connects to a gpsd and asks for its reports.
+func (r *Receiver) openGpsd(ctx context.Context, p *openPort) (*openPort, error) {
+	c, err := r.opt.Dial(ctx, "tcp", p.name)
+	if err != nil {
+		return nil, fmt.Errorf("connect to gpsd at %s: %w; check that gpsd runs there and listens on that address", p.name, err)
+	}
+	p.ReadWriteCloser = tcpPort{c}
+	p.name = "gpsd at " + p.name
+	if _, err := p.Write([]byte(gpsdWatch)); err != nil {
+		return nil, errors.Join(fmt.Errorf("ask %s for reports: %w", p.name, err), c.Close())
 	}
 	return p, nil
 }

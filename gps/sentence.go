@@ -238,8 +238,13 @@ func (s *sentence) readZDA(f fields) (err error) {
 	return nil
 }
 
-// dilution reads a dilution of precision. 0.00 (SkyTraq), 99.00 (Jackson Labs) and 99.99 (BT-451) mean unknown.
-func (f fields) dilution(i int) float64 { return f.plausible(i, 0.01, 89.99) }
+// A dilution of precision outside of these bounds means unknown: 0.00 (SkyTraq), 99.00 (Jackson Labs), 99.99 (BT-451).
+const (
+	minDilution = 0.01
+	maxDilution = 89.99
+)
+
+func (f fields) dilution(i int) float64 { return f.plausible(i, minDilution, maxDilution) }
 
 // maxKnots is where receivers under export control stop working; more is not a speed.
 const maxKnots = 1000

@@ -50,7 +50,7 @@ func (r *Receiver) session(ctx context.Context, p *openPort) (err error) {
 	s := session{r: r, p: p, heard: r.now(), good: r.asm.Counts().Sentences}
 	r.lastEpoch = r.now()
 	if r.Status().State != StateSilent { // else the state would change to and fro with each reopening
-		reason := p.name + " is open, waiting for the first sentence"
+		reason := p.name + " is open, waiting for the first " + r.unit()
 		if len(p.probe) > 0 {
 			reason = "looking for the line speed of " + p.name
 		}
@@ -190,14 +190,31 @@ func (s *session) check() error {
 	}
 	quiet := now - s.heard
 	if quiet >= s.silence() {
-		s.r.setState(StateSilent, fmt.Sprintf("%s is open, but no NMEA sentence came for %d s", s.p.name, int(quiet.Seconds())))
+		s.r.setState(StateSilent, s.silent(quiet))
 		if quiet >= reopenAfter && s.r.source.kind != udpSource && s.r.source.kind != fileSource {
 			return errSilent
 		}
 	} else if now-s.r.lastEpoch >= s.silence() && s.good > 0 {
-		s.r.setState(StateNoFix, "sentences arrive, but no new epoch: the receiver repeats its time, or sends neither RMC, GGA, GNS nor GLL")
+		s.r.setState(StateNoFix, s.r.unit()+"s arrive, but no new epoch: the receiver repeats its time, or sends neither RMC, GGA, GNS nor GLL")
 	}
 	return nil
+}
+
+// silent says for a person what is wrong when nothing was heard for that long.
+func (s *session) silent(quiet time.Duration) string {
+	reason := fmt.Sprintf("%s is open, but no %s came for %d s", s.p.name, s.r.unit(), int(quiet.Seconds()))
+	if g, ok := s.r.asm.(*gpsdReader); ok && g.trouble() != "" {
+		reason += ": " + g.trouble()
+	}
+	return reason
+}
+
+// unit is what a source sends.
+func (r *Receiver) unit() string {
+	if r.source.kind == gpsdSource {
+		return "report"
+	}
+	return "NMEA sentence"
 }
 
 // init writes the configured lines to the receiver.

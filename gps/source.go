@@ -22,6 +22,7 @@ const (
 	tcpSource
 	udpSource
 	fileSource
+	gpsdSource
 )
 
 type source struct {
@@ -32,7 +33,7 @@ type source struct {
 // parseSource reads Options.Source.
 func parseSource(s string) (source, error) {
 	wrong := func(what string) (source, error) {
-		return source{}, fmt.Errorf("gps source %q: %s; want a device path, tcp://host:port, udp://:port, file:path or auto", s, what)
+		return source{}, fmt.Errorf("gps source %q: %s; want a device path, gpsd://host:2947, tcp://host:port, udp://:port, file:path or auto", s, what)
 	}
 	scheme, rest, hasScheme := strings.Cut(s, "://")
 	switch {
@@ -45,7 +46,11 @@ func parseSource(s string) (source, error) {
 		}
 		return source{fileSource, path}, nil
 	case hasScheme && scheme == "gpsd":
-		return source{}, fmt.Errorf("gps source %q: not built yet; read the receiver's serial device, or its NMEA over tcp:// or udp://", s)
+		address, ok := gpsdAddress(rest)
+		if !ok {
+			return wrong("no host or host:port after gpsd://")
+		}
+		return source{gpsdSource, address}, nil
 	case hasScheme && (scheme == "tcp" || scheme == "udp"):
 		host, port, err := net.SplitHostPort(rest)
 		if err != nil {
@@ -67,6 +72,21 @@ func parseSource(s string) (source, error) {
 		return source{serialSource, s}, nil
 	}
 	return wrong("not understood")
+}
+
+// gpsdAddress adds gpsd's own port where none is given.
+func gpsdAddress(s string) (address string, ok bool) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.Trim(s, "[]"), gpsdPort
+		if strings.Contains(host, ":") && net.ParseIP(host) == nil {
+			return "", false
+		}
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || host == "" {
+		return "", false
+	}
+	return net.JoinHostPort(host, port), true
 }
 
 // readDeadline bounds one read of a socket. It is longer than reopenAfter, which ends a silent session earlier.

@@ -330,8 +330,6 @@ var unbuilt = []struct{ text, want string }{
 	{"[vehicle]\nfuel = \"diesel\"", `c.toml:2: vehicle.fuel: CO2 from the fuel's kind: not built yet; leave it out`},
 	{"[vehicle]\ndisplacement_l = 1.6", `c.toml:2: vehicle.displacement_l: CO2 by speed-density: not built yet; leave it out`},
 	{"[[obd.pid]]\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A\"\nmax = 9", `c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`},
-	{"[gps]\nsource = \"gpsd://localhost:2947\"", `c.toml:2: gps.source: position from gpsd: not built yet; stop gpsd and name its device here`},
-	{"[gps]\nsource = \"gpsd://localhost\"", `c.toml:2: gps.source: position from gpsd: not built yet; stop gpsd and name its device here`},
 	{"[record.curve]", `c.toml:1: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
 	{"[record]\ncurve.speed_kmh = 2", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
 	{"[record]\ncurve = {position_m = 2}", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},

@@ -1,7 +1,5 @@
 package config
 
-import "strings"
-
 // unbuilt are the features that the file knows and this version does not have: a value that asks for one is refused, never
 // ignored. Who builds a feature deletes its row.
 var unbuilt = []struct {
@@ -21,10 +19,6 @@ var unbuilt = []struct {
 	{
 		pidSection, func(c *Config) bool { return len(c.OBD.PID) > 0 },
 		"PIDs of one's own", "leave it out",
-	},
-	{
-		"gps.source", func(c *Config) bool { return strings.HasPrefix(c.GPS.Source, "gpsd://") },
-		"position from gpsd", "stop gpsd and name its device here",
 	},
 	{
 		curveSection, func(c *Config) bool { return c.Record.Curve != nil },
