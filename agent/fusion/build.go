@@ -1,7 +1,6 @@
 package fusion
 
 import (
-	"math"
 	"time"
 
 	"obdagent/agent/clock"
@@ -9,8 +8,9 @@ import (
 	"obdagent/gps"
 )
 
-// build makes the record of a moment out of what is known of it.
-func (f *Fuser) build(at time.Duration) record.Record {
+// build makes the record of a moment out of what is known of it. The car's speed is taken lag earlier: that is when the position
+// of an epoch was true.
+func (f *Fuser) build(at, lag time.Duration) record.Record {
 	r := record.Record{
 		ID:       f.opts.NewID(),
 		DeviceID: f.opts.DeviceID,
@@ -30,7 +30,7 @@ func (f *Fuser) build(at time.Duration) record.Record {
 		r.VIN, r.VINSrc = f.opts.VIN, "config"
 	}
 	f.addPosition(&r, at)
-	f.addCar(&r, at)
+	f.addCar(&r, at, lag)
 	switch {
 	case r.SpeedOBD.IsSet():
 		r.Speed, r.SpeedSrc = r.SpeedOBD, "obd"
@@ -72,8 +72,8 @@ func (f *Fuser) addPosition(r *record.Record, at time.Duration) {
 	}
 }
 
-func (f *Fuser) addCar(r *record.Record, at time.Duration) {
-	if v, age, ok := f.speed.at(at); ok {
+func (f *Fuser) addCar(r *record.Record, at, lag time.Duration) {
+	if v, age, ok := f.speed.at(at - lag); ok {
 		r.SpeedOBD = record.Number(v)
 		r.OBDAge = record.Some(float64(age.Milliseconds()))
 	} else if _, asked := f.speed.latest(); asked && f.live {
@@ -88,53 +88,4 @@ func (f *Fuser) addCar(r *record.Record, at time.Duration) {
 			r.SetFloat(name, record.Number(s.value))
 		}
 	}
-}
-
-// ring holds the car's latest speeds.
-type ring struct {
-	samples [64]reading // 64 at 10 Hz are more than six seconds: an epoch is never older than maxEpochDelay
-	n       int         // ever added
-}
-
-func (r *ring) add(at time.Duration, v float64) {
-	r.samples[r.n%len(r.samples)] = reading{v, at}
-	r.n++
-}
-
-func (r *ring) latest() (time.Duration, bool) {
-	if r.n == 0 {
-		return 0, false
-	}
-	return r.samples[(r.n-1)%len(r.samples)].at, true
-}
-
-// at is the speed at a moment: interpolated where two samples near each other bracket it, else the one before it while it is
-// young enough. age is the distance to the nearest sample that took part.
-func (r *ring) at(m time.Duration) (v float64, age time.Duration, ok bool) {
-	var after *reading
-	for i := r.n - 1; i >= 0 && i >= r.n-len(r.samples); i-- {
-		s := &r.samples[i%len(r.samples)]
-		if s.at > m {
-			after = s
-			continue
-		}
-		if after != nil && after.at-s.at <= maxSpeedAge {
-			share := float64(m-s.at) / float64(after.at-s.at)
-			return s.value + share*(after.value-s.value), min(m-s.at, after.at-m), true
-		}
-		if m-s.at <= maxSpeedAge {
-			return s.value, m - s.at, true
-		}
-		break
-	}
-	return 0, 0, false
-}
-
-// distanceKM is the great-circle distance in km on a sphere of the Earth's mean radius (IUGG: 6371.0088 km); its error
-// against the ellipsoid, up to 0.5 %, does not matter for telling a jump.
-func distanceKM(lat1, lon1, lat2, lon2 float64) float64 {
-	const rad = math.Pi / 180
-	dLat, dLon := (lat2-lat1)*rad/2, (lon2-lon1)*rad/2
-	h := math.Sin(dLat)*math.Sin(dLat) + math.Cos(lat1*rad)*math.Cos(lat2*rad)*math.Sin(dLon)*math.Sin(dLon)
-	return 2 * 6371.0088 * math.Asin(min(1, math.Sqrt(h)))
 }

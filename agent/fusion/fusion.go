@@ -79,6 +79,8 @@ type Fuser struct {
 	differFrom time.Duration // since when the two speeds differ; valid if differ
 	differ     bool
 
+	lag lagEstimator
+
 	begun     bool          // time has passed at least once
 	last      time.Duration // moment of the last record that the interval counts from, else of when time began to pass
 	any       bool          // there was a record
@@ -116,6 +118,7 @@ func (f *Fuser) Car(c obd.StateChange, now time.Duration) (record.Record, bool) 
 		f.speed = ring{}
 		clear(f.signals)
 		f.differ = false
+		f.lag.forget()
 	}
 	return f.edge(now)
 }
@@ -130,6 +133,7 @@ func (f *Fuser) Sample(s obd.Sample) (record.Record, bool) {
 		return record.Record{}, false
 	}
 	f.speed.add(s.Mono, s.Value)
+	f.lag.update(&f.speed)
 	return f.move(s.Value >= startOBD, s.Mono)
 }
 
@@ -149,9 +153,12 @@ func (f *Fuser) Fix(x gps.Fix, utc time.Time) (record.Record, bool) {
 	if x.HasPosition() {
 		if f.hasPos {
 			hours := (at - f.posAt).Hours()
-			jump = distanceKM(f.lastPos.Lat, f.lastPos.Lon, x.Lat, x.Lon) > jumpKMH*hours
+			jump = record.Distance(f.lastPos.Lat, f.lastPos.Lon, x.Lat, x.Lon) > jumpKMH*1000*hours
 		}
 		f.lastPos, f.posAt, f.hasPos = x, at, true
+		if !math.IsNaN(x.Speed) {
+			f.lag.epoch(at, x.Speed*kmhPerMS)
+		}
 	}
 	f.compare(x, at)
 
@@ -163,10 +170,13 @@ func (f *Fuser) Fix(x gps.Fix, utc time.Time) (record.Record, bool) {
 		return record.Record{}, false
 	}
 	f.last, f.any = at, true
-	r := f.build(at)
+	r := f.build(at, f.lag.state.Applied)
 	f.decorate(&r, utc, jump)
 	return r, true
 }
+
+// Lag is how far the receiver's speed trails the car's, as far as it is known.
+func (f *Fuser) Lag() Lag { return f.lag.state }
 
 // Tick lets time pass. It gives a record when one is due and no epochs come that it could lie on.
 func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
@@ -191,7 +201,7 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 		return record.Record{}, false
 	}
 	f.last, f.any = at, true
-	return f.build(at), true
+	return f.build(at, 0), true
 }
 
 // moment is when an epoch was, on the boottime clock: by its UTC time, where somebody vouches for it, since its sentences
@@ -265,7 +275,7 @@ func (f *Fuser) moveByGPS(x gps.Fix, at time.Duration) (record.Record, bool) {
 
 // compare watches whether car and receiver agree on the speed.
 func (f *Fuser) compare(x gps.Fix, at time.Duration) {
-	car, _, ok := f.speed.at(at)
+	car, _, ok := f.speed.at(at - f.lag.state.Applied)
 	ground := x.Speed * kmhPerMS
 	if !ok || !x.HasPosition() || math.IsNaN(ground) ||
 		math.Abs(car-ground) <= max(mismatchKMH, mismatchShare*max(car, ground)) {
@@ -280,7 +290,7 @@ func (f *Fuser) compare(x gps.Fix, at time.Duration) {
 // edge is a record outside of the interval.
 func (f *Fuser) edge(at time.Duration) (record.Record, bool) {
 	f.any = true
-	return f.build(at), true
+	return f.build(at, 0), true
 }
 
 // decorate adds what only a record on an epoch has: the epoch's own time.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"obdagent/agent/record"
 )
 
 // UnknownVIN stands where a record does not say of which vehicle it is.
@@ -210,16 +212,8 @@ func (c *vehicle) measure() {
 	c.track = nil
 }
 
-// earthRadius is the mean radius R1 of GRS 80 in km (Moritz, Geodetic Reference System 1980, Journal of Geodesy 74, 2000).
-const earthRadius = 6371.0088
-
-// greatCircle returns the distance of two points in km, by the haversine formula, which is exact for small steps too. On the
-// ellipsoid the true distance differs by up to 0.56 %.
+// greatCircle returns the distance of two points in km.
 func greatCircle(a, b point) float64 {
-	const radian = math.Pi / 180 / 1e7
-	lat1, lat2 := float64(a.lat)*radian, float64(b.lat)*radian
-	dLat := math.Sin((lat2 - lat1) / 2)
-	dLon := math.Sin((float64(b.lon) - float64(a.lon)) * radian / 2)
-	h := dLat*dLat + math.Cos(lat1)*math.Cos(lat2)*dLon*dLon
-	return 2 * earthRadius * math.Asin(math.Sqrt(min(h, 1)))
+	const unit = 1e-7 // degrees
+	return record.Distance(float64(a.lat)*unit, float64(a.lon)*unit, float64(b.lat)*unit, float64(b.lon)*unit) / 1000
 }
