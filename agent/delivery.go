@@ -21,7 +21,11 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 	var sink uplink.Sink
 	switch u.Kind {
 	case config.KindDirectory:
-		sink, err = uplink.NewDirectory(uplink.DirectoryOptions{Path: u.Path, Stream: u.Stream, Now: a.now})
+		extension := ""
+		if u.Compression == config.CompressionGzip {
+			extension = ".gz"
+		}
+		sink, err = uplink.NewDirectory(uplink.DirectoryOptions{Path: u.Path, Stream: u.Stream, Extension: extension, Now: a.now})
 	case config.KindFirehose:
 		sink, err = uplink.NewFirehose(ctx, uplink.FirehoseOptions{
 			Stream: u.Stream, Region: u.Region, Endpoint: u.Endpoint, Now: a.now, Credentials: a.opts.Credentials,
@@ -37,6 +41,7 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		Sink:      sink,
 		Linger:    u.Linger,
 		Pack:      u.Pack,
+		Gzip:      u.Compression == config.CompressionGzip,
 		LiveFirst: u.Order == config.OrderLiveFirst,
 		Aside:     a.setAside,
 		OnState: func(c uplink.StateChange) {

@@ -335,7 +335,6 @@ var unbuilt = []struct{ text, want string }{
 	{"[record]\ncurve = {position_m = 2}", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
-	{"[uplink]\ncompression = \"gzip\"", `c.toml:2: uplink.compression: compression: not built yet; write "none"`},
 	{"[uplink]\ndaily_bytes = \"50MB\"", `c.toml:2: uplink.daily_bytes: a daily budget: not built yet; write 0`},
 	{"[uplink]\ncredentials = \"iot\"", `c.toml:2: uplink.credentials: credentials from a file of their own or AWS IoT: not built yet; write "default"`},
 	{"[uplink]\ncredentials = \"file\"", `c.toml:2: uplink.credentials: credentials from a file of their own or AWS IoT: not built yet; write "default"`},

@@ -120,6 +120,9 @@ func (b *builder) warn() {
 	if c.Uplink.Kind != KindDirectory && c.Uplink.Linger == 0 {
 		say("uplink.linger", "every record is sent alone, which costs some twenty times the data of 60s")
 	}
+	if c.Uplink.Compression == CompressionGzip && !c.Uplink.Pack {
+		say("uplink.compression", "each line is compressed alone with uplink.pack = false, which saves nothing; write pack = true")
+	}
 	if c.Status.Log == "" && c.Status.Socket == "" {
 		say("status.log", "neither log nor socket: nobody can see what the agent does")
 	}

@@ -33,10 +33,6 @@ var unbuilt = []struct {
 		"delivery to a Kinesis data stream", `write "firehose" or "directory"`,
 	},
 	{
-		"uplink.compression", func(c *Config) bool { return c.Uplink.Compression == CompressionGzip },
-		"compression", `write "none"`,
-	},
-	{
 		"uplink.daily_bytes", func(c *Config) bool { return c.Uplink.DailyBytes > 0 },
 		"a daily budget", "write 0",
 	},

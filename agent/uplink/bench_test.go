@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
+	"obdagent/agent/record"
 	"obdagent/agent/uplink"
 	"obdagent/agent/uplink/firehosetest"
 )
@@ -16,6 +15,10 @@ import (
 // drive returns n text lines, less their newlines, as a van makes them at 1 Hz: about 106 bytes with it.
 func drive(n int) []string {
 	r := rand.New(rand.NewPCG(1, 1))
+	ids, err := record.NewIDs()
+	if err != nil {
+		panic(err)
+	}
 	at := today
 	lon, lat, speed := 11.5754200, 48.1371500, 50.0
 	out := make([]string, n)
@@ -24,11 +27,7 @@ func drive(n int) []string {
 		speed = min(max(speed+r.NormFloat64()*2, 0), 130)
 		lon += speed/3.6*1.3e-5 + r.NormFloat64()*1e-6
 		lat += r.NormFloat64() * 5e-6
-		id, err := uuid.NewRandom()
-		if err != nil {
-			panic(err)
-		}
-		out[i] = fmt.Sprintf("%s %s WVWZZZ1KZAW000001 %.7f %.7f %.1f", id, at.Format("2006-01-02T15:04:05.000Z"), lon, lat, speed)
+		out[i] = fmt.Sprintf("%s %s WVWZZZ1KZAW000001 %.7f %.7f %.1f", ids.Next(), at.Format("2006-01-02T15:04:05.000Z"), lon, lat, speed)
 	}
 	return out
 }

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// DirectoryOptions says where a Directory writes. All but Now are needed.
+// DirectoryOptions says where a Directory writes. Path and Stream are needed.
 type DirectoryOptions struct {
-	Path   string           // created if missing
-	Stream string           // part of each object's name, as it would be of a Firehose stream
-	Now    func() time.Time // dates folders and names; default: time.Now
+	Path      string           // created if missing
+	Stream    string           // part of each object's name, as it would be of a Firehose stream
+	Extension string           // at the end of each object's name, such as ".gz"; default: none, as with Firehose
+	Now       func() time.Time // dates folders and names; default: time.Now
 }
 
 // Directory is a Sink that writes what it is given as objects under a local directory, laid out as Firehose lays out a bucket.
@@ -54,7 +55,7 @@ func (d *Directory) Put(ctx context.Context, entries [][]byte) ([]Failure, error
 	for _, e := range entries {
 		object = append(object, e...)
 	}
-	if err := WriteObject(d.o.Path, ObjectKey(d.o.Stream, d.o.Now()), object); err != nil {
+	if err := WriteObject(d.o.Path, ObjectKey(d.o.Stream, d.o.Now())+d.o.Extension, object); err != nil {
 		return nil, &CallError{Kind: KindLink, Advice: fmt.Sprintf("cannot write to %s: see that it is mounted, writable and not full", d.o.Path), Err: err}
 	}
 	return nil, nil

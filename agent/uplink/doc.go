@@ -11,6 +11,8 @@
 //   - A record waits for company at most [Options.Linger], and then for the call in flight. With [Options.LiveFirst] this
 //     holds beside a backlog of any size and after an outage: the newest go first, the rest follows behind.
 //   - Failed calls are followed by full-jitter back-off up to five minutes, for ever; [Status] says when and why, and what to do.
+//   - With [Options.Gzip] each entry is one whole gzip member with no byte between members, so that the objects of a bucket
+//     unpack as they are. All limits and billing steps count the member.
 //   - A call is no larger than what the link, as last measured, carries in [Options.AirTime]; no Firehose limit is exceeded.
 //   - Request signatures and certificate checks use the time that is given, not the system's.
 //
@@ -28,6 +30,6 @@
 // # Limits
 //
 // Delivery is at least once: an answer that is lost after delivery, and a power cut before an acknowledgement is on disk,
-// make records come twice, with the same record_id. Lines are not compressed. A Firehose record failing in part does not
+// make records come twice, with the same record_id. A Firehose record failing in part does not
 // exist: an entry of joined lines is taken or fails as one. The back-off starts anew with the process.
 package uplink

@@ -127,8 +127,8 @@ func (u *Uplink) encode(l *lane, seq uint64, stored []byte, at time.Time) bool {
 	if line[len(line)-1] != '\n' {
 		line = append(line, '\n') // Firehose puts nothing between records: without it two lines would become one
 	}
-	if len(line) > MaxEntryBytes {
-		u.aside(seq, stored, fmt.Errorf("record %d: its line of %d bytes is longer than a Firehose record may be (%d)", seq, len(line), MaxEntryBytes))
+	if most := u.pack.maxLine(); len(line) > most {
+		u.aside(seq, stored, fmt.Errorf("record %d: its line of %d bytes is longer than a Firehose record may be (%d)", seq, len(line), most))
 		return true
 	}
 	if !u.pack.add(&l.batch, seq, line, u.lost, at) {

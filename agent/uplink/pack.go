@@ -29,10 +29,11 @@ type mark struct {
 
 // An entry is one Firehose record: one or more lines and what is acknowledged once it is taken.
 type entry struct {
-	data   []byte
+	data   []byte // the lines
+	member []byte // the lines as one gzip member; nil until it is needed, and without compression
 	marks  []mark
 	lost   []buffer.Lost // reported by lines of this entry
-	room   int           // lines are joined up to this many bytes
+	room   int           // lines are joined up to this many bytes of them
 	sealed bool          // was sent once: goes again as it is
 }
 
@@ -51,7 +52,7 @@ func (e *entry) divide() (first, second *entry) {
 // A batch is what goes up in one call.
 type batch struct {
 	entries []*entry
-	bytes   int
+	bytes   int // of lines
 	lines   int
 	since   time.Time // when the line that has waited longest was read
 	full    bool      // a line was turned away
@@ -59,13 +60,39 @@ type batch struct {
 
 // A packer fills batches.
 type packer struct {
-	join  bool // several lines into one entry
-	bytes int  // of one call, at most MaxCallBytes
+	join  bool    // several lines into one entry
+	bytes int     // of one call as it is sent, at most MaxCallBytes
+	gzip  bool    // an entry is sent as one gzip member
+	ratio float64 // bytes sent of each byte of lines, as it was of late; 1 without gzip
 }
 
-// add puts a line into the batch, or reports that it belongs into the next one. A line is at most MaxEntryBytes long.
-func (p packer) add(b *batch, seq uint64, line []byte, lost []buffer.Lost, at time.Time) bool {
-	if b.lines > 0 && b.bytes+len(line) > p.bytes {
+// maxLine returns how long a line may be.
+func (p *packer) maxLine() int {
+	if p.gzip {
+		return MaxEntryBytes - gzipSlack
+	}
+	return MaxEntryBytes
+}
+
+// callRoom returns how many bytes of lines go into one call. Lines that do not shrink at all are within the limits too.
+func (p *packer) callRoom() int {
+	if p.gzip {
+		return min(int(float64(p.bytes)/p.ratio), MaxCallBytes-MaxEntries*gzipSlack)
+	}
+	return p.bytes
+}
+
+// entryRoom returns how many bytes of lines are joined into an entry that begins with a line of n bytes.
+func (p *packer) entryRoom(n int) int {
+	if p.gzip {
+		return max(n, min(int(fillTo*packBytes/p.ratio), p.maxLine()))
+	}
+	return max(packBytes, (n+BillingStep-1)/BillingStep*BillingStep)
+}
+
+// add puts a line into the batch, or reports that it belongs into the next one. A line is at most maxLine long.
+func (p *packer) add(b *batch, seq uint64, line []byte, lost []buffer.Lost, at time.Time) bool {
+	if b.lines > 0 && b.bytes+len(line) > p.callRoom() {
 		b.full = true
 		return false
 	}
@@ -75,10 +102,10 @@ func (p packer) add(b *batch, seq uint64, line []byte, lost []buffer.Lost, at ti
 			b.full = true
 			return false
 		}
-		e = &entry{room: max(packBytes, (len(line)+BillingStep-1)/BillingStep*BillingStep)}
+		e = &entry{room: p.entryRoom(len(line))}
 		b.entries = append(b.entries, e)
 	}
-	e.data = append(e.data, line...)
+	e.data, e.member = append(e.data, line...), nil
 	e.marks = append(e.marks, mark{seq, len(e.data)})
 	e.lost = append(e.lost, lost...)
 	if b.lines == 0 || at.Before(b.since) {

@@ -11,8 +11,8 @@ import (
 
 // How many bytes one call may carry, so that it takes no longer than Options.AirTime on the link as it was last measured.
 const (
-	firstCallBytes = 128 << 10 // before anything was measured: 70 s at 20 kbit/s, base64 included; each good call doubles it
-	leastCallBytes = 32 << 10  // however slow the link is
+	firstCallBytes = 96 << 10 // before anything was measured: 52 s at 20 kbit/s, base64 included; each good call doubles it
+	leastCallBytes = 32 << 10 // however slow the link is
 )
 
 // jumpAfter is how long the link must have been failing before the live lane leaves what it has to the backlog. Less would
@@ -39,8 +39,12 @@ func (u *Uplink) put(ctx context.Context, entries []*entry) ([]Failure, error) {
 	data := make([][]byte, len(entries))
 	size := 0
 	for i, e := range entries {
-		data[i] = e.data
-		size += len(e.data)
+		d, err := u.sent(e)
+		if err != nil {
+			return nil, err
+		}
+		data[i] = d
+		size += len(d)
 	}
 	type answer struct {
 		failed []Failure
@@ -213,9 +217,14 @@ func (u *Uplink) ack(taken []*entry) {
 	ranges(taken, u.log.ack)
 	u.update(func(s *Status) {
 		for _, e := range taken {
+			n := len(e.data)
+			if e.member != nil {
+				n = len(e.member)
+			}
 			s.Delivered += uint64(len(e.marks))
-			s.PayloadBytes += uint64(len(e.data))
-			s.BilledBytes += billed(len(e.data))
+			s.LineBytes += uint64(len(e.data))
+			s.PayloadBytes += uint64(n)
+			s.BilledBytes += billed(n)
 		}
 		s.Entries += uint64(len(taken))
 		s.LastSuccess = time.Now()

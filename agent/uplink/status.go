@@ -43,7 +43,8 @@ type Status struct {
 	Entries      uint64        // Firehose records taken
 	Retried      uint64        // entries that went again because they alone had failed
 	LostReports  uint64        // reports of lost records that were dropped because too many were waiting for a record to ride on
-	PayloadBytes uint64        // of entries taken, decoded
+	LineBytes    uint64        // of lines taken, before compression
+	PayloadBytes uint64        // of entries taken, decoded, as they were sent
 	BilledBytes  uint64        // of entries taken, each rounded up to BillingStep
 	BytesUp      uint64        // sent, all overhead included; 0 if the sink does not count
 	BytesDown    uint64        // received, likewise

@@ -53,6 +53,7 @@ type Options struct {
 
 	Linger    time.Duration // how long a record may wait for company; 0: not at all
 	Pack      bool          // join lines; else one line is one entry
+	Gzip      bool          // send each entry as one whole gzip member
 	LiveFirst bool          // what is appended after Run began goes before what was left from earlier; else strictly in order
 
 	// Aside is given each record that can never be sent, before it is acknowledged. stored is valid during the call; it is nil
@@ -101,6 +102,7 @@ type Uplink struct {
 	lost          []buffer.Lost
 	scratch       []byte
 	pack          packer
+	squeeze       squeezer
 	attempt       int       // failures in a row
 	failedSince   time.Time // of the first of them
 	nextTry       time.Time
@@ -135,7 +137,10 @@ func New[R Reader](log Log[R], o Options) (*Uplink, error) {
 	u.log.ack = log.Ack
 	u.log.committed = log.Committed
 	u.status.State = StateStopped
-	u.pack = packer{join: o.Pack, bytes: firstCallBytes}
+	u.pack = packer{join: o.Pack, bytes: firstCallBytes, gzip: o.Gzip, ratio: 1}
+	if o.Gzip {
+		u.pack.ratio = firstRatio
+	}
 	return u, nil
 }
 
