@@ -23,9 +23,13 @@ import (
 	"obdagent/obd/elmsim"
 )
 
-const (
-	bucket = "sd-vehicle-data"
+// Bucket is the directory below Options.Dir that holds the delivered objects, and the name of the bucket that it stands for.
+const Bucket = "sd-vehicle-data"
 
+// ErrEarlierRun is wrapped in Run's error where Options.Dir has been used before.
+var ErrEarlierRun = errors.New("an earlier run is in there")
+
+const (
 	// deliverEvery is how long the local endpoint buffers: a run of 30 s then makes a handful of objects.
 	deliverEvery = 5 * time.Second
 	// drainFor is how long the end of the demo waits until everything is delivered.
@@ -81,7 +85,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	server, err := firehosetest.New(firehosetest.Options{
 		Addr:        "127.0.0.1:0",
-		Streams:     []firehosetest.Stream{{Name: config.Default().Uplink.Stream, Bucket: bucket, Interval: deliverEvery}},
+		Streams:     []firehosetest.Stream{{Name: config.Default().Uplink.Stream, Bucket: Bucket, Interval: deliverEvery}},
 		Credentials: []firehosetest.Credentials{{AccessKeyID: credentials.AccessKeyID, SecretAccessKey: credentials.SecretAccessKey}},
 		Dir:         o.Dir,
 		Seed:        o.Seed,
@@ -104,7 +108,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := drive(ctx, o, sim, server, a); err != nil {
 		return nil, err
 	}
-	return readBack(ctx, filepath.Join(o.Dir, bucket), made, server.Counters())
+	return readBack(ctx, filepath.Join(o.Dir, Bucket), made, server.Counters())
 }
 
 // prepare makes the directory, and refuses one with an earlier run's objects in it: they would be counted with this run's.
@@ -112,9 +116,9 @@ func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{bucket, "buffer"} {
+	for _, name := range []string{Bucket, "buffer"} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return fmt.Errorf("%s holds an earlier run: name another directory", dir)
+			return fmt.Errorf("%s: %w: name another directory", dir, ErrEarlierRun)
 		}
 	}
 	return nil
