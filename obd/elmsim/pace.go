@@ -37,7 +37,8 @@ func (l *line) finish() {
 	}
 	for d := min(time.Until(l.clock), spin); d > 0; d = min(time.Until(l.clock), spin) {
 		// A signal ends the sleep early, and the loop goes on.
-		_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(d)}, nil)
+		ts := unix.NsecToTimespec(int64(d)) // its fields are narrower on 32 bits
+		_ = unix.Nanosleep(&ts, nil)
 	}
 }
 
