@@ -66,6 +66,7 @@ type Counts struct {
 	BadSentence uint64 // good checksum, but a value out of range or malformed
 	Late        uint64 // sentences of an epoch that had been emitted
 	NoiseBytes  uint64 // bytes outside of sentences
+	Binary      Binary // what of them are binary frames
 }
 
 // NewAssembler returns an Assembler that calls emit for each epoch, from within its methods.
@@ -111,6 +112,7 @@ func (a *Assembler) Flush(now time.Duration) {
 func (a *Assembler) Counts() Counts {
 	c := a.counts
 	c.Sentences, c.BadChecksum, c.NoiseBytes = a.framer.Good, a.framer.Bad, a.framer.Noise
+	c.Binary = a.framer.Binary
 	return c
 }
 

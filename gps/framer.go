@@ -14,8 +14,11 @@ type Framer struct {
 	Bad uint64
 	// Noise counts bytes outside of sentences; line ends are not noise.
 	Noise uint64
+	// Binary counts the beginnings of binary frames among the noise.
+	Binary Binary
 
 	inside bool
+	last   byte // the last byte outside of a sentence
 	n      int
 	buf    [maxSentence]byte
 }
@@ -72,6 +75,8 @@ func (f *Framer) special(c byte, emit func([]byte)) {
 		f.inside, f.n = true, 1
 		f.buf[0] = c
 	case !f.inside:
+		f.Binary.note(f.last, c)
+		f.last = c
 		if c != '\r' && c != '\n' {
 			f.Noise++
 		}
@@ -82,6 +87,7 @@ func (f *Framer) special(c byte, emit func([]byte)) {
 		// digits could go unnoticed.
 		f.cut()
 		f.Noise++
+		f.last = c
 	}
 }
 

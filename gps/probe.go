@@ -23,6 +23,7 @@ type probe struct {
 	kept    []byte // what was heard at this speed, for the Assembler
 	at      time.Duration
 	heard   bool // any byte, at any speed
+	binary  string
 	rounds  int
 	started time.Duration
 }
@@ -43,6 +44,9 @@ func (s *session) listen(c chunk) error {
 		}
 		p.kept = append(p.kept, c.data...)
 		p.framer.Feed(c.data, func([]byte) {})
+		if name := p.framer.Binary.Name(); name != "" {
+			p.binary = name
+		}
 	}
 	switch {
 	case p.framer.Good >= lockOn:
@@ -73,7 +77,10 @@ func (s *session) nextSpeed() error {
 		p.i = 0
 		p.rounds++
 		reason := fmt.Sprintf("%s sends nothing: check the receiver's power and wiring", s.p.name)
-		if p.heard {
+		switch {
+		case p.binary != "":
+			reason = fmt.Sprintf("%s sends %s and no NMEA: switch the receiver to NMEA, or let gpsd read it and name gpsd:// as the source", s.p.name, p.binary)
+		case p.heard:
 			reason = fmt.Sprintf("%s sends bytes, but no NMEA at any line speed: check that it is a GPS, and its output format", s.p.name)
 		}
 		s.r.setState(StateSilent, reason)

@@ -89,5 +89,6 @@ type Status struct {
 	BadChecksum uint64 // lines with a wrong or missing checksum
 	BadSentence uint64 // good checksum, but a value out of range or malformed
 	NoiseBytes  uint64 // bytes outside of sentences
+	Binary      string // the binary protocol met among them, for a person; empty: none for sure
 	Opens       uint64 // successful openings of the source
 }

@@ -375,4 +375,5 @@ func (r *Receiver) count() {
 	s := &r.status
 	s.Epochs, s.Fixes, s.Sentences = c.Epochs, c.Fixes, c.Sentences
 	s.BadChecksum, s.BadSentence, s.NoiseBytes = c.BadChecksum, c.BadSentence, c.NoiseBytes
+	s.Binary = c.Binary.Name()
 }

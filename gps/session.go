@@ -206,6 +206,9 @@ func (s *session) silent(quiet time.Duration) string {
 	if g, ok := s.r.asm.(*gpsdReader); ok && g.trouble() != "" {
 		reason += ": " + g.trouble()
 	}
+	if name := s.r.asm.Counts().Binary.Name(); name != "" && s.good == 0 {
+		reason += ": it sends " + name + "; switch the receiver to NMEA, or let gpsd read it and name gpsd:// as the source"
+	}
 	return reason
 }
 
