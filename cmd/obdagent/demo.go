@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"obdagent/agent/config"
 	"obdagent/agent/demo"
 	"obdagent/cmd/internal/cli"
 )
@@ -27,9 +26,13 @@ func demoCommand() *cobra.Command {
 		Short: "Show the main job with nothing attached",
 		Long: `demo drives a simulated van: an ELM327 adapter and a GPS receiver on pseudo-terminals, which agree about one trip. The real
 agent reads them, keeps the records on disk and delivers them, through the AWS SDK, to a Firehose endpoint of its own on this
-machine, which is as strict as AWS documents and delivers into a directory. At the end the delivered objects are read back.
+machine, which is as strict as AWS documents and delivers into DIR/sd-vehicle-data. At the end the objects are read back.
 
-Exit status: 0 if every record that was made was delivered, 1 if not, 2 usage.`,
+Ctrl-C ends the drive early, and the records that were made until then are accounted for; a second one ends it at once.
+
+Exit status: 0 every record that was made was delivered, and nothing else, 1 not so, 2 usage or config.`,
+		Example: `  obdagent demo
+  obdagent demo --for 2m --rate 10hz --faults --dir /tmp/drive`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -45,7 +48,7 @@ Exit status: 0 if every record that was made was delivered, 1 if not, 2 usage.`,
 				}
 			}
 			if o.Dir, err = filepath.Abs(o.Dir); err != nil {
-				return err
+				return cli.Failure{Err: err}
 			}
 			o.Version, o.Out, o.Live = cli.ReadBuild().Version, c.OutOrStdout(), isTerminal(c.OutOrStdout())
 			if verbose {
@@ -67,31 +70,45 @@ Exit status: 0 if every record that was made was delivered, 1 if not, 2 usage.`,
 func runDemo(c *cobra.Command, o demo.Options) error {
 	fmt.Fprintf(o.Out, "obdagent demo: trip %d for %v, everything in %s\n", o.Seed, o.For, o.Dir)
 	r, err := demo.Run(c.Context(), o)
+	if errors.Is(err, demo.ErrEarlierRun) {
+		return fmt.Errorf("--dir: %w", err)
+	}
 	if err != nil {
 		return cli.Failure{Err: err}
 	}
 	if err := r.Report.Table(o.Out); err != nil {
-		return cli.Failure{Err: err}
+		return cli.Failure{Err: fmt.Errorf("print the result: %w", err)}
 	}
-	fmt.Fprintf(o.Out, "\nendpoint: %d calls, %d records taken in %d Firehose records of %d B, %d objects; %d entries failed, %s refused\n",
-		r.Deliver.Batches, r.Report.Lines, r.Deliver.Taken, r.Deliver.Bytes, r.Deliver.Objects, r.Deliver.Failed, refusals(r.Deliver.Refused))
+	fmt.Fprintf(o.Out, "\nendpoint: %s, %s taken in %s of %d B, %s; %s failed, %s refused\n",
+		count(r.Deliver.Batches, "call"), count(r.Report.Lines, "record"), count(r.Deliver.Taken, "Firehose record"), r.Deliver.Bytes,
+		count(r.Deliver.Objects, "object"), count(r.Deliver.Failed, "entry"), count(refusals(r.Deliver.Refused), "call"))
+	objects := filepath.Join(o.Dir, demo.Bucket)
+	fmt.Fprintf(o.Out, "objects:  %s (read them again with: obdfleet report %s)\n", objects, objects)
 	problem, ok := r.OK(o.Faults)
 	if !ok {
-		return cli.BadNews{Lines: []string{problem}}
+		return cli.BadNews{Lines: []string{problem + ": look at " + filepath.Join(o.Dir, "status.log")}}
 	}
 	fmt.Fprintf(o.Out, "every one of the %d records made was delivered\n", r.Made)
 	return nil
 }
 
-func refusals(by map[string]int) string {
+func refusals(by map[string]int) int {
 	n := 0
 	for _, count := range by {
 		n += count
 	}
-	if n == 0 {
-		return "no calls"
+	return n
+}
+
+// count is a number and its noun.
+func count(n int, noun string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case strings.HasSuffix(noun, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
 	}
-	return strconv.Itoa(n) + " calls"
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // parseRate reads 1hz to 10hz.
@@ -107,83 +124,4 @@ func parseRate(s string) (int, error) {
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-func simulateCommand() *cobra.Command {
-	var o demo.SimOptions
-	var rate string
-	c := &cobra.Command{
-		Use:   "simulate",
-		Short: "Put a simulated adapter and receiver on ports, for trying a configuration",
-		Long: `simulate puts a simulated ELM327 adapter and GPS receiver on pseudo-terminals, on one trip, until it is interrupted, and
-writes a configuration beside them that uses both.`,
-		Args: cli.NoArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			var err error
-			if o.Rate, err = parseRate(rate); err != nil {
-				return err
-			}
-			if o.NMEA != "" {
-				if _, err := os.Stat(o.NMEA); err != nil {
-					return fmt.Errorf("--nmea: %w", err)
-				}
-			}
-			if o.Dir == "" {
-				if o.Dir, err = os.MkdirTemp("", "obdagent-simulate-"); err != nil {
-					return cli.Failure{Err: err}
-				}
-			}
-			if o.Dir, err = filepath.Abs(o.Dir); err != nil {
-				return err
-			}
-			if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-				return cli.Failure{Err: err}
-			}
-			return simulate(c, o)
-		},
-	}
-	f := c.Flags()
-	f.StringVar(&o.Dir, "dir", "", "where the ports appear, as car and gps (default: a new temporary directory)")
-	f.StringVar(&o.OBD, "obd", "", "tcp://host:port to listen on in place of the adapter's port")
-	f.StringVar(&o.NMEA, "nmea", "", "a recording of NMEA sentences to replay in place of the trip's positions")
-	f.Uint64Var(&o.Seed, "seed", 1, "of the trip")
-	f.StringVar(&rate, "rate", "1hz", "epochs of the receiver a second, 1hz to 10hz")
-	return c
-}
-
-func simulate(c *cobra.Command, o demo.SimOptions) error {
-	s, err := demo.NewSimulation(o)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(o.Dir, "config.toml")
-	text := fmt.Sprintf(`# A configuration for the simulated adapter and receiver: what is delivered goes to a directory.
-[vehicle]
-device_id = "simulated"
-[obd]
-port = %q
-[gps]
-source = %q
-[buffer]
-dir = %q
-[uplink]
-kind = "directory"
-path = %q
-linger = "5s"
-[status]
-log = %q
-socket = %q
-`, s.CarPort(), s.GPSPort(), filepath.Join(o.Dir, "buffer"), filepath.Join(o.Dir, "delivered"), filepath.Join(o.Dir, "status.log"),
-		filepath.Join(o.Dir, "status.sock"))
-	if _, err := config.Parse(path, []byte(text), nil); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		return cli.Failure{Err: err}
-	}
-	fmt.Fprintf(c.OutOrStdout(), "adapter  %s\nreceiver %s\ntry      obdagent run --config %s\n", s.CarPort(), s.GPSPort(), path)
-	if err := s.Run(c.Context()); err != nil && !errors.Is(err, c.Context().Err()) {
-		return cli.Failure{Err: err}
-	}
-	return nil
 }

@@ -5,22 +5,14 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"obdagent/cmd/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, rootCommand(), os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 func rootCommand() *cobra.Command {
 	return cli.Root("obdagent", "Speed and position of a vehicle, delivered",
@@ -28,5 +20,5 @@ func rootCommand() *cobra.Command {
 any power cut, and delivers them to Amazon Data Firehose.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config; for status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
-		runCommand(), demoCommand(), simulateCommand(), statusCommand(), configCommand(), cli.VersionCommand("obdagent"))
+		runCommand(), demoCommand(), simulateCommand(), statusCommand(), decodeCommand(), configCommand(), cli.VersionCommand("obdagent"))
 }

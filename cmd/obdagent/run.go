@@ -1,9 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ Everything a vehicle does to it is a state and no reason to end: cables pulled, 
 status 2 when its configuration is wrong, and with 1 when the board does not give what it needs (a buffer directory in use).`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, from, err := loadConfig(path)
 			if err != nil {
 				return err
 			}
@@ -32,7 +33,10 @@ status 2 when its configuration is wrong, and with 1 when the board does not giv
 			if verbose {
 				level = slog.LevelDebug
 			}
+			// A debugger who starts it by hand may lose his connection; the records must not care.
+			signal.Ignore(syscall.SIGHUP)
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			log.Info("configuration", "from", from)
 			for _, w := range cfg.Warnings() {
 				log.Warn(w)
 			}
@@ -56,12 +60,15 @@ func addConfigFlag(c *cobra.Command, path *string) {
 	c.Flags().StringVarP(path, "config", "c", "", "the configuration file (default $OBDAGENT_CONFIG, else "+config.DefaultPath+" if it is there)")
 }
 
-// loadConfig reads the configuration; its errors are one line each.
-func loadConfig(named string) (*config.Config, error) {
+// loadConfig reads the configuration, and says what it read. Its errors are one line for each problem.
+func loadConfig(named string) (cfg *config.Config, from string, err error) {
 	env := os.Environ()
-	cfg, err := config.Load(config.Find(named, env), env)
-	if err != nil {
-		return nil, fmt.Errorf("%w", err)
+	path := config.Find(named, env)
+	if cfg, err = config.Load(path, env); err != nil {
+		return nil, "", err
 	}
-	return cfg, nil
+	if path == "" {
+		return cfg, "no configuration file, " + config.DefaultPath + " is not there: all defaults, but for OBDAGENT_* variables", nil
+	}
+	return cfg, path, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +37,7 @@ Exit status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
 		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if socket == "" {
-				cfg, err := loadConfig(path)
+				cfg, _, err := loadConfig(path)
 				if err != nil {
 					return cli.Status{Code: statusUsage, Err: err}
 				}
@@ -46,7 +47,7 @@ Exit status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
 			}
 			s, err := status.Fetch(c.Context(), socket)
 			if err != nil {
-				return cli.Status{Code: statusNotRunning, Err: err}
+				return notAsked(err)
 			}
 			if asJSON {
 				out := json.NewEncoder(c.OutOrStdout())
@@ -71,4 +72,15 @@ Exit status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
 	c.Flags().StringVar(&socket, "socket", "", "the agent's socket (default: status.socket of the configuration, "+config.Default().Status.Socket+")")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the whole snapshot as JSON")
 	return c
+}
+
+// notAsked says why the agent has no answer for us, and what to do.
+func notAsked(err error) error {
+	switch {
+	case errors.Is(err, status.ErrNotRunning):
+		err = fmt.Errorf("%w: start it with systemctl start obdagent, or, if it runs with another configuration, name that with --config", err)
+	case errors.Is(err, fs.ErrPermission):
+		return cli.Status{Code: statusUsage, Err: fmt.Errorf("%w: ask as the user that it runs as, or as root", err)}
+	}
+	return cli.Status{Code: statusNotRunning, Err: err}
 }

@@ -5,15 +5,19 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"obdagent/cmd/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
+
+func rootCommand() *cobra.Command {
+	return cli.Root("obdfleet", "Reads back what a fleet of obdagents has delivered",
+		`obdfleet is the desk's side of obdagent: it reads back what a fleet has delivered, and reports on it.
+
+Exit status: 0 done, 1 the answer is bad news, 2 usage or config.`,
+		reportCommand(), cli.VersionCommand("obdfleet"))
 }

@@ -11,6 +11,7 @@ import (
 
 	"obdagent/agent/record"
 	"obdagent/agent/report"
+	"obdagent/cmd/internal/cli"
 )
 
 // reportFlags are the flags of obdfleet report as given.
@@ -69,19 +70,19 @@ func runReport(c *cobra.Command, location string, f reportFlags) error {
 			return usage // what reading was about to do helps nobody to spell a bucket
 		}
 		if c.Context().Err() != nil {
-			return failure{fmt.Errorf("stopped before the end of %s: no report", location)}
+			return cli.Failure{Err: fmt.Errorf("stopped before the end of %s: no report", location)}
 		}
-		return failure{err}
+		return cli.Failure{Err: err}
 	}
 	write := r.Table
 	if f.json {
 		write = r.JSON
 	}
 	if err := write(c.OutOrStdout()); err != nil {
-		return failure{err}
+		return cli.Failure{Err: err}
 	}
 	if problems := r.Problems(); len(problems) > 0 {
-		return badNews{problems}
+		return cli.BadNews{Lines: problems}
 	}
 	return nil
 }

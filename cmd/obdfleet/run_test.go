@@ -7,12 +7,13 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"obdagent/cmd/internal/cli"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 func obdfleet(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = run(t.Context(), args, &out, &errs)
+	status = cli.Run(t.Context(), rootCommand(), args, &out, &errs)
 	return status, out.String(), errs.String()
 }
 
@@ -77,7 +78,7 @@ func TestHelpIsAsDocumented(t *testing.T) {
 	var all strings.Builder
 	for _, args := range [][]string{{"--help"}, {"report", "--help"}, {"version", "--help"}} {
 		status, out, errs := obdfleet(t, args...)
-		if status != exitDone || errs != "" {
+		if status != cli.ExitDone || errs != "" {
 			t.Errorf("%q: status %d, said %s", args, status, errs)
 		}
 		all.WriteString("$ obdfleet " + strings.Join(args, " ") + "\n" + out + "\n")
@@ -97,7 +98,7 @@ func TestReportOfADirectory(t *testing.T) {
 		{"report.json.golden", []string{"report", dir, "--json"}},
 	} {
 		status, out, errs := obdfleet(t, test.args...)
-		if status != exitDone || errs != "" {
+		if status != cli.ExitDone || errs != "" {
 			t.Errorf("%q: status %d, said %s", test.args, status, errs)
 		}
 		golden(t, test.golden, out)
@@ -120,8 +121,8 @@ func TestBadNewsIsStatus1AndOneLineEach(t *testing.T) {
 		{"empty", []string{"no records in 0 objects, 1 skipped under an error prefix"}},
 	} {
 		status, out, errs := obdfleet(t, "report", filepath.Join(dir, test.dir))
-		if status != exitBadNews || !strings.Contains(out, "total") {
-			t.Errorf("%s: status %d, want %d and the table: %s", test.dir, status, exitBadNews, out)
+		if status != cli.ExitBadNews || !strings.Contains(out, "total") {
+			t.Errorf("%s: status %d, want %d and the table: %s", test.dir, status, cli.ExitBadNews, out)
 		}
 		expectLines(t, errs, test.want)
 	}
@@ -170,8 +171,8 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 		{"report " + dir + " --stream-format xml", `--stream-format: format "xml" is unknown`},
 	} {
 		status, out, errs := obdfleet(t, strings.Fields(test.args)...)
-		if status != exitUsage || out != "" {
-			t.Errorf("%q: status %d, want %d; printed %q, want nothing", test.args, status, exitUsage, out)
+		if status != cli.ExitUsage || out != "" {
+			t.Errorf("%q: status %d, want %d; printed %q, want nothing", test.args, status, cli.ExitUsage, out)
 		}
 		expectLines(t, errs, []string{test.want})
 	}
@@ -190,9 +191,9 @@ func TestAReportThatCannotBePrintedIsStatus1(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "a"), drive)
 	for _, args := range [][]string{{"report", dir}, {"report", dir, "--json"}, {"version"}} {
 		var errs bytes.Buffer
-		status := run(t.Context(), args, full{}, &errs)
-		if status != exitBadNews {
-			t.Errorf("%q: status %d, want %d", args, status, exitBadNews)
+		status := cli.Run(t.Context(), rootCommand(), args, full{}, &errs)
+		if status != cli.ExitBadNews {
+			t.Errorf("%q: status %d, want %d", args, status, cli.ExitBadNews)
 		}
 		expectLines(t, errs.String(), []string{errFull.Error()})
 	}
@@ -204,28 +205,15 @@ func TestAReportThatIsStoppedIsStatus1(t *testing.T) {
 	cancel()
 	var out, errs bytes.Buffer
 	dir := t.TempDir()
-	if status := run(ctx, []string{"report", dir}, &out, &errs); status != exitBadNews || out.Len() > 0 {
-		t.Errorf("status %d, want %d; printed %q, want nothing", status, exitBadNews, out.String())
+	if status := cli.Run(ctx, rootCommand(), []string{"report", dir}, &out, &errs); status != cli.ExitBadNews || out.Len() > 0 {
+		t.Errorf("status %d, want %d; printed %q, want nothing", status, cli.ExitBadNews, out.String())
 	}
 	expectLines(t, errs.String(), []string{"stopped before the end of " + dir + ": no report"})
 }
 
-func TestVersionSaysWhatTheBuildRecorded(t *testing.T) {
+func TestVersionNamesTheProgram(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		info *debug.BuildInfo
-		want string
-	}{
-		{&debug.BuildInfo{}, "obdfleet unknown, commit unknown of unknown, unknown"},
-		{&debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
-			{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.time", Value: "2026-11-23T08:00:00Z"}, {Key: "vcs.modified", Value: "true"},
-		}}, "obdfleet v1.2.3, commit 0123abc with changes of 2026-11-23T08:00:00Z, go1.26.0"},
-	} {
-		if got := versionLine(test.info); got != test.want {
-			t.Errorf("version %q, want %q", got, test.want)
-		}
-	}
-	if status, out, _ := obdfleet(t, "version"); status != exitDone || !strings.HasPrefix(out, "obdfleet ") {
+	if status, out, _ := obdfleet(t, "version"); status != cli.ExitDone || !strings.HasPrefix(out, "obdfleet ") {
 		t.Errorf("status %d, printed %q", status, out)
 	}
 }

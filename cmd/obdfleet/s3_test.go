@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"obdagent/agent/agenttest"
+	"obdagent/cmd/internal/cli"
 )
 
 // fakeS3 answers ListObjectsV2, three keys a page, and GetObject, for one bucket in path style. As S3 does (API Reference): keys
@@ -114,7 +115,7 @@ func TestEveryPageOfABucketIsRead(t *testing.T) {
 	}
 	endpoint := serve(t, f)
 	status, out, errs := obdfleet(t, "report", "s3://sd-vehicle-data/2026/11/", "--endpoint", endpoint)
-	if status != exitDone || errs != "" {
+	if status != cli.ExitDone || errs != "" {
 		t.Errorf("status %d, said %s", status, errs)
 	}
 	golden(t, "s3.golden", out)
@@ -122,7 +123,7 @@ func TestEveryPageOfABucketIsRead(t *testing.T) {
 		t.Errorf("%d pages were asked for, want 3", f.pages)
 	}
 	status, out, _ = obdfleet(t, "report", "s3://sd-vehicle-data", "--endpoint", endpoint, "--region", "eu-central-1")
-	if status != exitDone || !strings.Contains(out, "9 objects") || !strings.Contains(out, "1 skipped under an error prefix") {
+	if status != cli.ExitDone || !strings.Contains(out, "9 objects") || !strings.Contains(out, "1 skipped under an error prefix") {
 		t.Errorf("the whole bucket: status %d, printed\n%s", status, out)
 	}
 }
@@ -131,8 +132,8 @@ func TestAnObjectThatMayNotBeReadIsNamed(t *testing.T) {
 	t.Parallel()
 	endpoint := serve(t, &fakeS3{bucket: "sd-vehicle-data", objects: map[string]string{"a": line(1), "b": line(2)}, deny: "a"})
 	status, out, errs := obdfleet(t, "report", "s3://sd-vehicle-data", "--endpoint", endpoint)
-	if status != exitBadNews || !strings.Contains(out, "total                    1") {
-		t.Errorf("status %d, want %d and one record:\n%s", status, exitBadNews, out)
+	if status != cli.ExitBadNews || !strings.Contains(out, "total                    1") {
+		t.Errorf("status %d, want %d and one record:\n%s", status, cli.ExitBadNews, out)
 	}
 	expectLines(t, errs, []string{"1 object or part of one could not be read: a: s3://sd-vehicle-data at " + endpoint + ": these credentials may not read it"})
 }
@@ -146,12 +147,12 @@ func TestWhatS3RefusesIsExplained(t *testing.T) {
 		url, endpoint, want string
 		status              int
 	}{
-		{"s3://no-such-bucket/x", endpoint, "s3://no-such-bucket at " + endpoint + ": there is no such bucket", exitUsage},
-		{"s3://denied", endpoint, "these credentials may not read it (AccessDenied)", exitUsage},
-		{"s3://elsewhere", endpoint, "is in another region: give --region eu-central-1", exitUsage},
-		{"s3://broken", endpoint, "HTTP status 200, but no answer of S3: check --endpoint", exitBadNews},
-		{"s3://sd-vehicle-data", gone.URL, "no answer: check the network and --endpoint", exitBadNews},
-		{"s3://sd-vehicle-data", endpoint, "no records in 0 objects", exitBadNews},
+		{"s3://no-such-bucket/x", endpoint, "s3://no-such-bucket at " + endpoint + ": there is no such bucket", cli.ExitUsage},
+		{"s3://denied", endpoint, "these credentials may not read it (AccessDenied)", cli.ExitUsage},
+		{"s3://elsewhere", endpoint, "is in another region: give --region eu-central-1", cli.ExitUsage},
+		{"s3://broken", endpoint, "HTTP status 200, but no answer of S3: check --endpoint", cli.ExitBadNews},
+		{"s3://sd-vehicle-data", gone.URL, "no answer: check the network and --endpoint", cli.ExitBadNews},
+		{"s3://sd-vehicle-data", endpoint, "no records in 0 objects", cli.ExitBadNews},
 	} {
 		status, _, errs := obdfleet(t, "report", test.url, "--endpoint", test.endpoint)
 		if status != test.status {
@@ -182,7 +183,7 @@ func TestReportAgreesWithTheReaders(t *testing.T) {
 		want += fmt.Sprintf("%s %.1f\n", vin, readers[vin])
 	}
 	status, out, errs := obdfleet(t, "report", "s3://"+agenttest.Bucket+"/2026", "--endpoint", endpoint)
-	if status != exitDone {
+	if status != cli.ExitDone {
 		t.Errorf("status %d, said %s", status, errs)
 	}
 	got := ""
@@ -218,8 +219,8 @@ func TestWithoutCredentialsTheUserIsToldWhereTheyGo(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	endpoint := serve(t, &fakeS3{bucket: "sd-vehicle-data"})
 	status, _, errs := obdfleet(t, "report", "s3://sd-vehicle-data", "--endpoint", endpoint)
-	if status != exitUsage {
-		t.Errorf("status %d, want %d", status, exitUsage)
+	if status != cli.ExitUsage {
+		t.Errorf("status %d, want %d", status, cli.ExitUsage)
 	}
 	expectLines(t, errs, []string{"no AWS credentials found: set AWS_PROFILE"})
 }

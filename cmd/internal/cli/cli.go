@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -54,38 +56,22 @@ func (s Status) Error() string {
 // Unwrap returns the cause.
 func (s Status) Unwrap() error { return s.Err }
 
-// Root makes the command that the others hang under.
-func Root(use, short, long string, commands ...*cobra.Command) *cobra.Command {
-	root := &cobra.Command{
-		Use: use, Short: short, Long: long,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q: see %s --help", args[0], use)
-			}
-			return nil
-		},
-		RunE:          func(*cobra.Command, []string) error { return fmt.Errorf("say which command: see %s --help", use) },
-		SilenceUsage:  true, // a screen of usage would hide the one line that says what is wrong
-		SilenceErrors: true, // Run prints them
-	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w: see %s --help", err, c.CommandPath())
-	})
-	root.AddCommand(commands...)
-	return root
-}
-
-// NoArguments refuses arguments.
-func NoArguments(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%q is too much: the command takes no arguments", args[0])
-	}
-	return nil
+// Main runs root as a program: the first SIGINT or SIGTERM ends its context, a second one ends the process at once. It
+// returns the exit status.
+func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// Who asks a second time does not want to wait for the end of the first.
+	defer context.AfterFunc(ctx, stop)()
+	return Run(ctx, root, args, stdout, stderr)
 }
 
 // Run does what the arguments say and returns the exit status. An error that is neither BadNews, Failure nor Status is a
 // mistake in usage or config.
 func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	if args == nil {
+		args = []string{} // cobra takes nil for the process's own
+	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -93,27 +79,22 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	if err == nil {
 		return ExitDone
 	}
-	var (
-		bad    BadNews
-		failed Failure
-		status Status
-	)
-	code, lines := ExitUsage, []string{err.Error()}
-	switch {
-	case errors.As(err, &status):
-		code = status.Code
-		if status.Err == nil {
-			lines = nil
-		}
-	case errors.As(err, &bad):
-		code, lines = ExitBadNews, bad.Lines
-	case errors.As(err, &failed):
-		code = ExitBadNews
+	for _, problem := range problems(err) {
+		// There is nowhere left to tell that standard error does not take it.
+		_, _ = fmt.Fprintf(stderr, "%s: %s\n", command.CommandPath(), oneLine(problem))
 	}
-	for _, text := range lines {
-		for line := range strings.Lines(text) {
-			fmt.Fprintf(stderr, "%s: %s\n", command.CommandPath(), strings.Join(strings.Fields(line), " "))
-		}
+	return exitStatus(err)
+}
+
+func exitStatus(err error) int {
+	if status, ok := errors.AsType[Status](err); ok {
+		return status.Code
 	}
-	return code
+	if _, ok := errors.AsType[BadNews](err); ok {
+		return ExitBadNews
+	}
+	if _, ok := errors.AsType[Failure](err); ok {
+		return ExitBadNews
+	}
+	return ExitUsage
 }

@@ -14,16 +14,17 @@ type Build struct {
 	Date                time.Time // of the commit; zero: unknown
 }
 
-// ReadBuild reads it.
+// ReadBuild reads that of the running binary.
 func ReadBuild() Build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return buildOf(info)
+	return BuildOf(info)
 }
 
-func buildOf(info *debug.BuildInfo) Build {
+// BuildOf picks what matters out of what the Go toolchain recorded.
+func BuildOf(info *debug.BuildInfo) Build {
 	setting := map[string]string{}
 	for _, s := range info.Settings {
 		setting[s.Key] = s.Value
@@ -45,25 +46,26 @@ func known(s string) string {
 	return s
 }
 
-// VersionCommand prints what a binary knows of its build.
+// Line says which build of the program called name this is.
+func (b Build) Line(name string) string {
+	date := "unknown"
+	if !b.Date.IsZero() {
+		date = b.Date.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s %s, commit %s of %s, %s", name, b.Version, b.Commit, date, b.Go)
+}
+
+// VersionCommand prints what the binary called name knows of its build.
 func VersionCommand(name string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit, its time, and the Go version",
 		Args:  NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := fmt.Fprintln(c.OutOrStdout(), ReadBuild().line(name)); err != nil {
+			if _, err := fmt.Fprintln(c.OutOrStdout(), ReadBuild().Line(name)); err != nil {
 				return Failure{fmt.Errorf("print version: %w", err)}
 			}
 			return nil
 		},
 	}
-}
-
-func (b Build) line(name string) string {
-	date := "unknown"
-	if !b.Date.IsZero() {
-		date = b.Date.UTC().Format(time.RFC3339)
-	}
-	return fmt.Sprintf("%s %s, commit %s of %s, %s", name, b.Version, b.Commit, date, b.Go)
 }

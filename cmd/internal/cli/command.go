@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// Root makes the command that the others hang under.
+func Root(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	root := Group(use, short, commands...)
+	root.Long = long
+	root.SilenceUsage = true  // a screen of usage would hide the one line that says what is wrong
+	root.SilenceErrors = true // Run prints them
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, c.CommandPath())
+	})
+	root.SetHelpCommand(helpCommand())
+	return root
+}
+
+// Group makes a command that does nothing but hold others.
+func Group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	group := &cobra.Command{
+		Use: use, Short: short,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return noCommand(c, args[0])
+		},
+		RunE: func(c *cobra.Command, _ []string) error {
+			return fmt.Errorf("say which command: see %s --help", c.CommandPath())
+		},
+	}
+	group.AddCommand(commands...)
+	return group
+}
+
+// noCommand says that a command has no such command below it, and which one may have been meant.
+func noCommand(c *cobra.Command, name string) error {
+	c.SuggestionsMinimumDistance = 2 // cobra's own, which it sets elsewhere only
+	if near := c.SuggestionsFor(name); len(near) > 0 {
+		return fmt.Errorf("there is no command %q: did you mean %s %s?", name, c.CommandPath(), near[0])
+	}
+	return fmt.Errorf("there is no command %q: see %s --help", name, c.CommandPath())
+}
+
+// helpCommand is cobra's, but for an unknown command, which is a mistake like any other.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Say what a command does, and how it is used",
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return noCommand(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// NoArguments refuses arguments.
+func NoArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is too much: the command takes no arguments", args[0])
+	}
+	return nil
+}
+
+// AtMostOne refuses a second argument.
+func AtMostOne(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return fmt.Errorf("%q is too much: the command takes one %s", args[1], what)
+		}
+		return nil
+	}
+}
