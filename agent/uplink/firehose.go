@@ -143,7 +143,8 @@ func (f *Firehose) Put(ctx context.Context, entries [][]byte) ([]Failure, error)
 	})
 	if err != nil {
 		ce := f.explain(err)
-		if ce.Kind == KindClock {
+		if ce.Kind == KindClock && ce.Code != "" {
+			// The endpoint itself said so. A certificate that is not valid yet tells only that nobody knows the time so far.
 			f.theirTime.Store(true)
 		}
 		return nil, ce
