@@ -3,13 +3,17 @@ package gps_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"obdagent/gps"
 )
@@ -34,85 +38,127 @@ const (
 	derivedSpeed    = "the epoch has neither RMC nor VTG: gpsd derives a speed from two positions, we leave it absent"
 )
 
-// deliberate are the differences from gpsd: recording, and how many epochs differ, with the reason.
-var deliberate = map[string]struct {
-	epochs int
-	reason string
-}{
-	"garmin25lp.log": {9, threeSatellites},
-	"mtk-3301.log":   {3, threeSatellites},
-	"oncore.log":     {6, threeSatellites},
-	"rgm3800.log":    {1, threeSatellites},
-	"sl869.log":      {2, threeSatellites},
-	"mr-350p.log":    {12, derivedSpeed},
-	"tr737A+.log":    {1, derivedSpeed + " (last, cut epoch)"},
+// A deliberate difference from gpsd: which of a recording's differing epochs it explains, by words of the difference.
+type deliberate struct{ words, reason string }
 
-	"bundg_zeus_9.log": {50, "a ship's multiplexer: for 37 s GLL carries the position of one second before the time it gives, and gpsd's report " +
-		"for that second stops at GLL (with epochs 16 and 54 at the seams); elsewhere (10) VTG differs from RMC and gpsd takes the " +
-		"later, we RMC; the last epoch is cut, " + derivedSpeed},
-	"eXplorist210.log":                 {2, "gpsd takes the proprietary PMGNST between two epochs for a loss of the fix"},
-	"meinberg-gps164.log":              {1, "without a fix gpsd repeats the time of the last one: its epoch turns into none after the fact"},
-	"mixed/foretrex-201.log":           {6, threeSatellites + " (3 epochs); then GGA and GSA report no satellite at all and the position stands still: gpsd goes on with 3D (3 epochs)"},
-	"mixed/garmin48.log":               {13, "a 2 s cycle in which GLL is one second ahead: gpsd drops the RMC and GGA before it (6 epochs) and lends GLL an altitude from PGRMZ's barometer (7)"},
-	"gp-320fw-2019-04-06-overflow.log": {1, "one cycle lacks the GLL that gpsd has learned to wait for: it never reports that epoch"},
+// differences are all that is deliberate, by recording. The epochs themselves are pinned in testdata/differs_from_gpsd.txt.
+var differences = map[string][]deliberate{
+	"garmin25lp.log": {{"mode 2d with 3 satellites, gpsd has 3", threeSatellites}},
+	"mtk-3301.log":   {{"mode 2d with 3 satellites, gpsd has 3", threeSatellites}},
+	"oncore.log":     {{"mode 2d with 3 satellites, gpsd has 3", threeSatellites}},
+	"rgm3800.log":    {{"mode 2d with 3 satellites, gpsd has 3", threeSatellites}},
+	"sl869.log":      {{"mode 2d with 3 satellites, gpsd has 3", threeSatellites}},
+	"mr-350p.log":    {{"speed absent", derivedSpeed}},
+	"tr737A+.log":    {{"speed absent", derivedSpeed + " (last, cut epoch)"}},
+
+	"bundg_zeus_9.log": {
+		{"mode 3d with 12 satellites, gpsd has 2", "a ship's multiplexer: for 37 s GLL carries the position of one second before the time it gives, and gpsd's report for that second stops at GLL"},
+		{"does not have", "the seam of those 37 s: gpsd reports the GLL only, under the time before"},
+		{"speed 2", "VTG differs from RMC: gpsd takes the later of the two, we RMC"},
+		{"speed 3", "VTG differs from RMC: gpsd takes the later of the two, we RMC"},
+		{"speed absent", derivedSpeed + " (last, cut epoch)"},
+	},
+	"eXplorist210.log":    {{"gpsd has 1", "gpsd takes the proprietary PMGNST between two epochs for a loss of the fix"}},
+	"meinberg-gps164.log": {{"gpsd has 1", "without a fix gpsd repeats the time of the last one: its epoch turns into none after the fact"}},
+	"mixed/foretrex-201.log": {
+		{"mode dgps with 3 satellites, gpsd has 3", threeSatellites},
+		{"mode none with 0 satellites", "GGA and GSA report no satellite at all and the position stands still: gpsd goes on with 3D"},
+	},
+	"mixed/garmin48.log": {
+		{"does not have", "a 2 s cycle in which GLL is one second ahead: gpsd drops the RMC and GGA before it"},
+		{"gpsd has 3", "the same GLL, to which gpsd lends the altitude of PGRMZ's barometer"},
+	},
+	"gp-320fw-2019-04-06-overflow.log": {{"does not have", "one cycle lacks the GLL that gpsd has learned to wait for: it never reports that epoch"}},
 }
+
+var update = flag.Bool("update", false, "rewrite the golden files of this package")
+
+// pinned are the epochs that differ, one a line: recording, time, difference.
+const pinned = "testdata/differs_from_gpsd.txt"
 
 func TestFixesAreThoseOfGpsd(t *testing.T) {
 	t.Parallel()
 	dir := recordings(t)
+	var lines []string
+	compared := 0
 	for _, name := range recordingNames(t, dir) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			log := loadRecording(t, dir, name)
-			want := gpsdFixes(t, filepath.Join(dir, name+".chk"))
-			got := make(map[int64]gps.Fix)
-			var first, last int64 // of the fixes
-			counts, err := gps.Decode(bytes.NewReader(log), func(f gps.Fix) {
-				if !f.Time.IsZero() {
-					at := moment(f.Time)
-					got[at] = f
-					if f.Mode != gps.ModeNone {
-						if first == 0 {
-							first = at
-						}
-						last = at
-					}
-				}
-			})
-			if err != nil {
-				t.Fatal(err)
+		diffs, n := compareWithGpsd(t, dir, name)
+		compared += n
+		used := make([]int, len(differences[name]))
+		for _, d := range diffs {
+			lines = append(lines, name+" "+d)
+			i := slices.IndexFunc(differences[name], func(x deliberate) bool { return strings.Contains(d, x.words) })
+			if i < 0 {
+				t.Errorf("%s: %s", name, d)
+				continue
 			}
-			var diffs []string
-			compared := 0
-			for at, w := range want {
-				g, ok := got[at]
-				if !ok {
-					if w.Mode >= 2 {
-						diffs = append(diffs, fmt.Sprintf("%s: epoch is missing, gpsd has mode %d", w.Time.Format(time.RFC3339Nano), w.Mode))
-					}
-					continue
-				}
-				compared++
-				if d := difference(g, w); d != "" {
-					diffs = append(diffs, fmt.Sprintf("%s: %s", w.Time.Format(time.RFC3339Nano), d))
-				}
+			used[i]++
+		}
+		for i, x := range differences[name] {
+			if used[i] == 0 {
+				t.Errorf("%s: no epoch differs by %q any more (%s)", name, x.words, x.reason)
 			}
-			for at, g := range got {
-				// gpsd does not date the first epoch where the date comes last in it, and does not report an unfinished last one.
-				if _, ok := want[at]; !ok && g.Mode != gps.ModeNone && at != first && at != last {
-					diffs = append(diffs, fmt.Sprintf("%s: fix that gpsd does not have", g.Time.Format(time.RFC3339Nano)))
-				}
-			}
-			slices.Sort(diffs)
-			t.Logf("%d of gpsd, %d of ours, %d compared, %+v", len(want), len(got), compared, counts)
-			if d := deliberate[name]; len(diffs) != d.epochs {
-				t.Errorf("%d epochs differ from gpsd, want %d (%s)", len(diffs), d.epochs, d.reason)
-				for _, d := range diffs {
-					t.Log(d)
-				}
-			}
-		})
+		}
 	}
+	t.Logf("%d epochs compared, %d differ on purpose", compared, len(lines))
+	got := strings.Join(lines, "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(pinned, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("other epochs than before differ from gpsd (-before +now); -update takes them:\n%s", d)
+	}
+}
+
+// compareWithGpsd returns how our fixes of a recording differ from gpsd's, and how many epochs were compared.
+func compareWithGpsd(t *testing.T, dir, name string) (diffs []string, compared int) {
+	t.Helper()
+	want := gpsdFixes(t, filepath.Join(dir, name+".chk"))
+	got := make(map[int64]gps.Fix)
+	var first, last int64 // of the fixes
+	_, err := gps.Decode(bytes.NewReader(loadRecording(t, dir, name)), func(f gps.Fix) {
+		if f.Time.IsZero() {
+			return
+		}
+		at := moment(f.Time)
+		got[at] = f
+		if f.Mode != gps.ModeNone {
+			if first == 0 {
+				first = at
+			}
+			last = at
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, w := range want {
+		g, ok := got[at]
+		if !ok {
+			if w.Mode >= 2 {
+				diffs = append(diffs, fmt.Sprintf("%s: epoch is missing, gpsd has mode %d", w.Time.Format(time.RFC3339Nano), w.Mode))
+			}
+			continue
+		}
+		compared++
+		if d := difference(g, w); d != "" {
+			diffs = append(diffs, fmt.Sprintf("%s: %s", w.Time.Format(time.RFC3339Nano), d))
+		}
+	}
+	for at, g := range got {
+		// gpsd does not date the first epoch where the date comes last in it, and does not report an unfinished last one.
+		if _, ok := want[at]; !ok && g.Mode != gps.ModeNone && at != first && at != last {
+			diffs = append(diffs, fmt.Sprintf("%s: fix that gpsd does not have", g.Time.Format(time.RFC3339Nano)))
+		}
+	}
+	slices.Sort(diffs)
+	return diffs, compared
 }
 
 // moment makes times of different week number eras comparable.
@@ -149,22 +195,27 @@ func difference(g gps.Fix, w gpsdFix) string {
 	if mode == 3 && w.Alt == nil {
 		mode = 2 // by the GSA it is 3D, but the epoch has no altitude: that is our 2D
 	}
+	var d []string
 	if class(g) != mode {
-		return fmt.Sprintf("mode %s (%d, %s), gpsd has %d", g.Mode, class(g), g.Reason, w.Mode)
+		d = append(d, fmt.Sprintf("mode %s with %d satellites, gpsd has %d", g.Mode, g.Sats, mode))
 	}
-	if w.Mode < 2 {
-		return ""
-	}
-	if w.Lat == nil || w.Lon == nil {
+	switch {
+	case w.Mode < 2 || g.Mode == gps.ModeNone:
+		return strings.Join(d, "; ")
+	case w.Lat == nil || w.Lon == nil:
 		return "gpsd has a mode but no position"
 	}
-	if d := distance(g.Lat, g.Lon, *w.Lat, *w.Lon); !(d <= 1) {
-		return fmt.Sprintf("position is %.1f m away", d)
+	if away := distance(g.Lat, g.Lon, *w.Lat, *w.Lon); !(away <= 1) {
+		d = append(d, fmt.Sprintf("position is %.1f m away", away))
 	}
-	if w.Speed != nil && !(math.Abs(g.Speed-*w.Speed) <= 0.1) {
-		return fmt.Sprintf("speed %.2f m/s, gpsd has %.2f", g.Speed, *w.Speed)
+	switch {
+	case w.Speed == nil:
+	case math.IsNaN(g.Speed):
+		d = append(d, fmt.Sprintf("speed absent, gpsd has %.2f", *w.Speed))
+	case !(math.Abs(g.Speed-*w.Speed) <= 0.1):
+		d = append(d, fmt.Sprintf("speed %.2f m/s, gpsd has %.2f", g.Speed, *w.Speed))
 	}
-	return ""
+	return strings.Join(d, "; ")
 }
 
 // class is gpsd's mode: 1 none, 2 without and 3 with altitude.
