@@ -94,6 +94,7 @@ type Status struct {
 	Voltage float64 // at the adapter, V; NaN if unknown
 
 	SpeedHz  float64           // speed answers a second, over the last ten seconds
+	AskedHz  float64           // speed requests a second that the schedule aims at; 0 while not live
 	Requests uint64            // put to the car's bus
 	Answers  uint64            // good ones
 	Failures map[string]uint64 // by Reason of the error
@@ -245,6 +246,7 @@ func (c *Car) setState(to State, reason string) {
 	if to != StateLive {
 		c.mu.Lock()
 		c.answers = nil
+		c.status.AskedHz = 0
 		c.mu.Unlock()
 	}
 	if c.handler.State != nil {

@@ -1,5 +1,7 @@
 package obd
 
+import "context"
+
 // What follows opens the pure inner parts to the tests.
 
 // Message is one ECU's answer.
@@ -32,7 +34,7 @@ func Speed(raw []byte, f Framing, ecu string, padded ...bool) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	data, err := answerTo(msgs, 1, 0x0D)
+	data, err := answerTo(msgs, 1, []byte{0x0D})
 	if err != nil {
 		return 0, err
 	}
@@ -66,3 +68,61 @@ func Assemble(ecus []string, frames [][]byte) ([]Message, error) {
 	}
 	return out, a.done()
 }
+
+// ShortWay takes a reply through oneFrame; padded is what is known of the ECU's frames.
+func ShortWay(raw []byte, f Framing, ecu string) ([]byte, bool) {
+	var dst [9]byte
+	return oneFrame(raw, sender{framing: f, ecu: ecu}, &dst)
+}
+
+// LongWay takes a reply to a request of service 01 through parseReply.
+func LongWay(raw []byte, f Framing, ecu string) ([]Message, error) {
+	msgs, err := parseReply("010D1", raw, sender{framing: f, ecu: ecu})
+	var out []Message
+	for _, m := range msgs {
+		out = append(out, Message{m.ecu, m.data})
+	}
+	return out, err
+}
+
+// Split takes an answer apart for the named signals.
+func Split(answer []byte, names ...string) ([][]byte, error) {
+	var batch []*task
+	for _, n := range names {
+		s, _ := signalByName(Signals(), n)
+		batch = append(batch, newTask(s, 0))
+	}
+	err := split(answer, batch)
+	var parts [][]byte
+	for _, t := range batch {
+		parts = append(parts, t.part)
+	}
+	return parts, err
+}
+
+// A Poller is a live drive on a Conn, without a Car's life around it.
+type Poller struct {
+	d     *drive
+	batch []*task
+}
+
+// NewPoller polls the named signals in one request, of ECU 7E8 on 11-bit CAN.
+func NewPoller(conn Conn, opt Options, h Handler, names ...string) (*Poller, error) {
+	c, err := New(opt)
+	if err != nil {
+		return nil, err
+	}
+	c.handler = h
+	l := link{sender: sender{framing: framingCAN11, ecu: "7E8"}, suffix: true}
+	s := &session{conn: conn, now: c.opt.Now, log: c.opt.Logger}
+	p := &Poller{d: &drive{c: c, s: s, l: l, count: c.pace(s)}}
+	p.d.sched = newSchedule(c.opt.MaxRate, c.speed, nil, nil)
+	for _, n := range names {
+		sig, _ := signalByName(Signals(), n)
+		p.batch = append(p.batch, newTask(sig, 0))
+	}
+	return p, nil
+}
+
+// Poll is one request and its samples.
+func (p *Poller) Poll(ctx context.Context) error { return p.d.ask(ctx, p.batch) }

@@ -64,6 +64,11 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 	if err := s.readSupported(ctx, &l, count); err != nil {
 		return link{}, err
 	}
+	if len(c.others) > 0 {
+		if err := s.proveMulti(ctx, &l, count); err != nil {
+			return link{}, err
+		}
+	}
 	vehicle := Vehicle{Protocol: l.protocol.name, ECU: l.ecu, Adapter: s.identity}
 	for range 2 {
 		if vehicle.VIN, err = s.readVIN(ctx, l, count); err == nil {
@@ -134,6 +139,9 @@ type drive struct {
 	sched *schedule
 	count counter
 
+	packs   []packed
+	packBad int // packed requests in a row that went wrong
+
 	off, bad  int  // failures in a row, of the kinds that offAfter and badAfter count
 	ran       bool // the engine was seen at work, or the car moving
 	moving    bool // by the last speed answer
@@ -149,6 +157,8 @@ func (c *Car) live(ctx context.Context, s *session, l link) (ran bool, err error
 	now := c.opt.Now()
 	d := &drive{c: c, s: s, l: l, count: c.pace(s), voltageAt: now + voltageInterval, vinWait: vinFirst}
 	d.sched = newSchedule(c.opt.MaxRate, c.speed, c.others, c.opt.Period)
+	d.sched.pack = l.multi
+	c.update(func(st *Status) { st.AskedHz = float64(time.Second) / float64(d.sched.speed.period) })
 	st := c.Status()
 	if st.Vehicle.VIN == "" {
 		d.vinLeft, d.vinAt = vinTries, now+vinFirst
@@ -166,9 +176,9 @@ func (c *Car) live(ctx context.Context, s *session, l link) (ran bool, err error
 		if err := d.keepHouse(ctx); err != nil {
 			return d.ran, err
 		}
-		t, wait := d.sched.next(c.opt.Now())
-		if t != nil {
-			err = d.ask(ctx, t)
+		batch, wait := d.sched.next(c.opt.Now())
+		if batch != nil {
+			err = d.ask(ctx, batch)
 		} else {
 			err = d.wait(ctx, wait)
 		}
@@ -180,14 +190,14 @@ func (c *Car) live(ctx context.Context, s *session, l link) (ran bool, err error
 
 // reportUnsupported says once of each signal that the ECU does not claim that it is absent, and switches it off.
 func (d *drive) reportUnsupported() {
-	d.disclaim(&d.sched.speed)
-	for i := range d.sched.other {
-		d.disclaim(&d.sched.other[i])
+	d.disclaim(d.sched.speed)
+	for _, t := range d.sched.other {
+		d.disclaim(t)
 	}
 }
 
 func (d *drive) disclaim(t *task) {
-	if !d.l.supported.has(t.signal.PID) {
+	if t.signal.service() == 1 && !d.l.supported.has(t.signal.PID) {
 		d.drop(t, fmt.Errorf("%s: ECU %s does not list PID %02X: %w", t.signal.Name, d.l.ecu, t.signal.PID, ErrUnsupported))
 	}
 }
@@ -211,58 +221,6 @@ func (d *drive) wait(ctx context.Context, wait time.Duration) error {
 	}
 	_, _, err := d.s.query(ctx, d.l, 1, 0, deadlineOf(d.l))
 	return d.judge(ctx, err)
-}
-
-// ask puts one request, passes the answer through the gate and hands the sample out.
-func (d *drive) ask(ctx context.Context, t *task) error {
-	sample, err := d.measure(ctx, t)
-	if errors.Is(err, ErrStopped) {
-		// The chip was interrupted: our fault or a stray byte's. Once more, now that it has finished.
-		d.c.failed(err)
-		sample, err = d.measure(ctx, t)
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		sample = Sample{Signal: t.signal.Name, Value: math.NaN(), Mono: d.c.opt.Now(), ECU: d.l.ecu, Err: err}
-	} else if t == &d.sched.speed {
-		d.moving = sample.Value > 0
-		d.ran = d.ran || d.moving
-	} else if t.signal.Name == "rpm" && sample.Value > 0 {
-		d.ran = true
-	}
-	d.c.deliver(sample)
-	if err := d.judge(ctx, err); err != nil {
-		return err
-	}
-	if errors.Is(err, ErrNoData) || errors.Is(err, ErrNegative) {
-		if t.misses++; t.misses >= missMax {
-			d.drop(t, fmt.Errorf("%s: %d times in a row without an answer: %w", t.signal.Name, t.misses, ErrUnsupported))
-		}
-	} else if err == nil {
-		t.misses = 0
-	}
-	return nil
-}
-
-// measure is one exchange.
-func (d *drive) measure(ctx context.Context, t *task) (Sample, error) {
-	if err := d.count(ctx); err != nil {
-		return Sample{}, err
-	}
-	data, when, err := d.s.query(ctx, d.l, t.signal.service(), t.signal.PID, deadlineOf(d.l))
-	if err != nil {
-		return Sample{}, err
-	}
-	if when.latency() > maxLatency {
-		return Sample{}, fmt.Errorf("%s: after %v: %w", t.signal.Name, when.latency().Round(time.Millisecond), ErrLate)
-	}
-	v, err := t.signal.Decode(data)
-	if err != nil {
-		return Sample{}, err
-	}
-	return Sample{Signal: t.signal.Name, Value: v, Mono: when.midpoint(), Latency: when.latency(), ECU: d.l.ecu}, nil
 }
 
 // judge decides what an outcome means for the connection: nil to go on.

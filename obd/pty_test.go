@@ -228,6 +228,12 @@ func TestAutoFindsTheOneAdapterAndAsksForANameIfThereAreTwo(t *testing.T) {
 	two := elmsim.New(elmsim.Options{Vehicle: vehicleAt(60)})
 	first, _ := plug(t, one)
 	second, pull := plug(t, two)
+	// While somebody holds it, the number of a pulled pty is not given to another test.
+	holder, err := os.OpenFile(second, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
 	claimed := map[string]int{}
 	var mu sync.Mutex
 	busy := first + "-claimed"

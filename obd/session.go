@@ -41,6 +41,8 @@ type session struct {
 	now   func() time.Duration
 	log   *slog.Logger
 	buf   []byte
+	out   []byte  // of the command under way
+	data  [9]byte // of the last single frame, see one
 	chunk [512]byte
 	// dirty is set while bytes of an earlier reply may still arrive. Nothing is asked before they are out of the way.
 	dirty bool
@@ -73,7 +75,7 @@ func (s *session) exchange(ctx context.Context, cmd string, deadline time.Durati
 
 func (s *session) ask(ctx context.Context, cmd string, deadline time.Duration) ([]byte, timing, error) {
 	var t timing
-	if err := s.write(ctx, cmd+"\r"); err != nil {
+	if err := s.write(ctx, cmd, "\r"); err != nil {
 		return nil, t, fmt.Errorf("%s: %w", cmd, err)
 	}
 	t.written = s.now()
@@ -89,7 +91,9 @@ func (s *session) ask(ctx context.Context, cmd string, deadline time.Duration) (
 		return nil, t, fmt.Errorf("%s: %w", cmd, err)
 	}
 	s.dead = 0
-	s.log.Debug("exchange", "cmd", cmd, "reply", string(raw), "latency", t.latency())
+	if s.log.Enabled(ctx, slog.LevelDebug) { // else the arguments alone would cost three allocations
+		s.log.Debug("exchange", "cmd", cmd, "reply", string(raw), "latency", t.latency())
+	}
 	return raw, t, nil
 }
 
@@ -148,16 +152,17 @@ func (s *session) watch(ctx context.Context) (stop func() bool) {
 	})
 }
 
-func (s *session) write(ctx context.Context, text string) error {
+func (s *session) write(ctx context.Context, text, end string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	s.out = append(append(s.out[:0], text...), end...)
 	if w, ok := s.conn.(interface{ SetWriteDeadline(time.Time) error }); ok {
 		if err := w.SetWriteDeadline(time.Now().Add(deadlineWrite)); err != nil {
 			return fmt.Errorf("%w: %w", ErrPortGone, err)
 		}
 	}
-	if _, err := s.conn.Write([]byte(text)); err != nil {
+	if _, err := s.conn.Write(s.out); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.dirty = true
 			return fmt.Errorf("write: %w", ErrTimeout)
@@ -219,13 +224,13 @@ func (s *session) drain(ctx context.Context, silence time.Duration, deadline tim
 // asked for its name until it is its name that comes back. Adapters answer in order, so all that is older is then gone.
 func (s *session) resync(ctx context.Context) error {
 	deadline := time.Now().Add(deadlineSync)
-	if err := s.write(ctx, " "); err != nil {
+	if err := s.write(ctx, " ", ""); err != nil {
 		return fmt.Errorf("resync: %w", err)
 	}
 	if err := s.drain(ctx, quiet, deadline); err != nil {
 		return fmt.Errorf("resync: %w", err)
 	}
-	if err := s.write(ctx, "ATI\r"); err != nil {
+	if err := s.write(ctx, "ATI", "\r"); err != nil {
 		return fmt.Errorf("resync: %w", err)
 	}
 	for {
@@ -270,16 +275,43 @@ func (s *session) at(ctx context.Context, cmd string, deadline time.Duration) (s
 	return textReply(cmd, raw)
 }
 
+// one asks the car for what one ECU answers in one message, and returns that message from the service byte on. echo is what
+// must follow the service byte: the PID, the data identifier, or nothing where several PIDs are asked. The bytes are valid
+// until the next call.
+func (s *session) one(ctx context.Context, cmd string, service byte, echo []byte, deadline time.Duration, from sender) ([]byte, timing, error) {
+	raw, t, err := s.exchange(ctx, cmd, deadline)
+	if err != nil {
+		return nil, t, err
+	}
+	if data, ok := oneFrame(raw, from, &s.data); ok && answers(data, service, echo) {
+		return data, t, nil
+	}
+	msgs, err := s.parse(cmd, raw, from)
+	if err != nil {
+		return nil, t, err
+	}
+	data, err := answerTo(msgs, service, echo)
+	if errors.Is(err, ErrMismatch) {
+		s.dirty = true
+	}
+	return data, t, err
+}
+
 // request asks the car.
 func (s *session) request(ctx context.Context, cmd string, deadline time.Duration, from sender) ([]message, timing, error) {
 	raw, t, err := s.exchange(ctx, cmd, deadline)
 	if err != nil {
 		return nil, t, err
 	}
+	msgs, err := s.parse(cmd, raw, from)
+	return msgs, t, err
+}
+
+func (s *session) parse(cmd string, raw []byte, from sender) ([]message, error) {
 	msgs, err := parseReply(cmd, raw, from)
 	if errors.Is(err, ErrMalformed) || errors.Is(err, ErrStopped) {
 		// Something else than a reply to this command stood there; the rest of it may follow.
 		s.dirty = true
 	}
-	return msgs, t, err
+	return msgs, err
 }

@@ -91,7 +91,7 @@ func signalByName(table []Signal, name string) (Signal, bool) {
 }
 
 // Service is the service byte of the request; the tables leave 01 out.
-func (s Signal) service() byte {
+func (s *Signal) service() byte {
 	if s.Mode == 0 {
 		return 1
 	}
@@ -99,7 +99,10 @@ func (s Signal) service() byte {
 }
 
 // request is what is sent to the adapter, without the CR.
-func (s Signal) request() string { return fmt.Sprintf("%02X%02X", s.service(), s.PID) }
+func (s *Signal) request() string { return fmt.Sprintf("%02X%02X", s.service(), s.PID) }
+
+// echo is what follows the service byte of the answer.
+func (s *Signal) echo() []byte { return []byte{s.PID} }
 
 // Decode turns one complete answer, from its service byte (such as 41 0D 32), into the value.
 //

@@ -15,6 +15,7 @@ type link struct {
 	protocol  protocol
 	supported pidSet
 	suffix    bool // the adapter takes the number of lines to wait for: it need not wait for a second ECU
+	multi     bool // several PIDs in one request were seen to give what single requests give
 }
 
 // pidSet holds the PIDs of service 01 that an ECU claims. Ranges that could not be read count as claimed: asking shows it.
@@ -157,7 +158,7 @@ func (s *session) protocol(ctx context.Context, lines []string) (protocol, error
 func chooseECU(l *link, msgs []message) error {
 	best := -1
 	for _, m := range msgs {
-		data, err := answerTo([]message{m}, 0x01, 0x00)
+		data, err := answerTo([]message{m}, 0x01, []byte{0x00})
 		if err != nil || len(data) != 6 {
 			continue
 		}
@@ -175,7 +176,7 @@ func chooseECU(l *link, msgs []message) error {
 		}
 	}
 	if best < 0 {
-		_, err := answerTo(msgs, 0x01, 0x00)
+		_, err := answerTo(msgs, 0x01, []byte{0x00})
 		if err == nil {
 			err = ErrMalformed
 		}
@@ -224,21 +225,19 @@ func (s *session) readSupported(ctx context.Context, l *link, count counter) err
 	return nil
 }
 
-// query asks the chosen ECU for one PID and returns its answer from the service byte on.
+// query asks the chosen ECU for one PID and returns its answer from the service byte on, valid until the next call.
 func (s *session) query(ctx context.Context, l link, service, pid byte, deadline time.Duration) ([]byte, timing, error) {
-	cmd := fmt.Sprintf("%02X%02X", service, pid)
+	return s.one(ctx, l.command(service, pid), service, []byte{pid}, deadline, l.sender)
+}
+
+// command is what is sent to the adapter for an answer of one line: service, the bytes after it, and the number of lines where
+// the adapter knows it.
+func (l *link) command(service byte, rest ...byte) string {
+	cmd := fmt.Sprintf("%02X%X", service, rest)
 	if l.suffix {
 		cmd += "1"
 	}
-	msgs, t, err := s.request(ctx, cmd, deadline, l.sender)
-	if err != nil {
-		return nil, t, err
-	}
-	data, err := answerTo(msgs, service, pid)
-	if errors.Is(err, ErrMismatch) {
-		s.dirty = true
-	}
-	return data, t, err
+	return cmd
 }
 
 // readVIN asks for the vehicle identification number.

@@ -16,7 +16,7 @@ const vinLength = 17
 func decodeVIN(msgs []message, f framing) (string, error) {
 	var raw []byte
 	if f.can() {
-		data, err := answerTo(msgs, 0x09, 0x02)
+		data, err := answerTo(msgs, 0x09, []byte{0x02})
 		if err != nil {
 			return "", fmt.Errorf("read VIN: %w", err)
 		}

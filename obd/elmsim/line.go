@@ -163,11 +163,11 @@ func (l *line) at(cmd string) []string {
 	}
 	switch arg := cmd[2:]; {
 	case arg == "Z", arg == "WS":
-		s.set = defaults()
+		s.set = s.opt.defaults()
 		return []string{"", "", s.opt.Personality.Name}
 	case arg == "D":
 		p, found, memory := s.set.protocol, s.set.found, true
-		s.set = defaults()
+		s.set = s.opt.defaults()
 		s.set.protocol, s.set.found, s.set.memory = p, found, memory
 		return ok
 	case arg == "I":
@@ -241,6 +241,12 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 	req, err := hex.DecodeString(digits)
 	if err != nil || len(req) == 0 {
 		return l.lines(ctx, []string{"?"}, NoFault)
+	}
+	if n := s.opt.Personality.MaxBytes; n > 0 && len(req) > n {
+		req = req[:n]
+	}
+	if len(req) > 2 && !s.opt.Protocol.can() {
+		req = req[:2] // the older buses take one PID
 	}
 	f := s.fault()
 	s.mu.Lock()

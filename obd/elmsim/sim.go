@@ -37,6 +37,10 @@ type Options struct {
 	Baud int
 	// LineSpeed, if set, tells what speed the other side has set. If it differs from Baud, bytes are garbage both ways.
 	LineSpeed func() int
+	// QuietLines is pin 7 of the chip tied to ground: no line feeds after power-on (DSJ, "Pin Descriptions").
+	QuietLines bool
+	// IgnoreLF makes a line feed no interruption, as for some clones; a genuine chip stops what it does at any byte (DSJ p. 9).
+	IgnoreLF bool
 	// Padding fills CAN frames to eight bytes.
 	Padding bool
 	// Seed of what is drawn by lot.
@@ -55,6 +59,8 @@ type Personality struct {
 	NoProtocolNumber bool
 	// NoSuffix makes a request with the number of expected lines a "?".
 	NoSuffix bool
+	// MaxBytes is how many bytes of a request it puts on the bus, dropping the rest; 0: all. Counterfeit v2.1 chips send two.
+	MaxBytes int
 }
 
 // The personalities. Clones are drawn from reports (brendan-w/python-OBD#22 #27 #218): what they call themselves says
@@ -62,7 +68,7 @@ type Personality struct {
 var (
 	Genuine  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter"}
 	CloneV15 = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATPC", "ATIGN", "ATPPS", "ATCV"}, NoProtocolNumber: true}
-	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true}
+	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true, MaxBytes: 2}
 )
 
 // Counts are what a Sim has done so far.
@@ -95,8 +101,8 @@ type settings struct {
 	receive                                 string
 }
 
-func defaults() settings {
-	return settings{echo: true, linefeed: true, spaces: true, memory: true, protocol: '0'}
+func (o *Options) defaults() settings {
+	return settings{echo: true, linefeed: !o.QuietLines, spaces: true, memory: true, protocol: '0'}
 }
 
 // New makes a simulated adapter.
@@ -119,7 +125,7 @@ func New(opt Options) *Sim {
 	if opt.Personality.Name == "" {
 		opt.Personality = Genuine
 	}
-	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: defaults(), counts: Counts{Faults: map[Fault]int{}}}
+	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: opt.defaults(), counts: Counts{Faults: map[Fault]int{}}}
 }
 
 // Inject makes faults befall the next replies to requests of the car, one each, in order. NoFault lets one pass.
@@ -152,7 +158,7 @@ func (s *Sim) Commands() []string {
 func (s *Sim) PowerCycle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set = defaults()
+	s.set = s.opt.defaults()
 }
 
 // Serve speaks on conn until it ends or ctx is done, and closes it. It returns nil for both of these ends.
@@ -177,6 +183,9 @@ func (s *Sim) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		for {
 			n, err := conn.Read(buf)
 			for _, b := range buf[:n] {
+				if b == '\n' && s.opt.IgnoreLF {
+					continue
+				}
 				select {
 				case in <- b:
 				case <-ctx.Done():

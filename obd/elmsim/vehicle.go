@@ -135,6 +135,17 @@ func (e ECU) answer(v Vehicle, vin string, req []byte) [][]byte {
 				return [][]byte{append([]byte{0x41, p}, data...)}
 			}
 		}
+	case len(req) > 2 && len(req) <= 7 && req[0] == 0x01:
+		// ISO 15765-4: up to six PIDs; the answer holds those that there are, in any order.
+		whole := []byte{0x41}
+		for _, pid := range req[1:] {
+			for _, data := range e.answer(v, vin, []byte{0x01, pid}) {
+				whole = append(whole, data[1:]...)
+			}
+		}
+		if len(whole) > 1 {
+			return [][]byte{whole}
+		}
 	case len(req) == 2 && req[0] == 0x09 && req[1] == 0x02 && e.VIN && vin != "":
 		return [][]byte{append([]byte{0x49, 0x02, 0x01}, vin...)}
 	}
