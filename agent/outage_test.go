@@ -110,27 +110,25 @@ func momentOf(x record.Record) time.Time {
 	return time.Now().Add(time.Duration(x.MonoMS)*time.Millisecond - clock.Boottime())
 }
 
-// truthful checks what a record says against the truth at its time. The bounds allow for what the sources cannot know: the
-// car tells whole km/h, asked some 100 ms apart on a busy machine, of a van that brakes with 3 m/s².
+// truthful checks what a record says against the truth at its time. What is old may be wrong by what the van can do meanwhile,
+// 3.2 m/s²; 3 km/h more are for the car's whole km/h and for a busy machine's answers, which are dated by their midpoint.
 func truthful(t *testing.T, sim *demo.Simulation, x record.Record) {
 	t.Helper()
 	if x.Time.IsZero() {
 		return
 	}
 	truth := sim.At(x.Time)
-	for what, v := range map[string]record.Float{"car": x.SpeedOBD, "receiver": x.SpeedGPS, "record": x.Speed} {
-		if kmh, ok := v.Get(); ok && math.Abs(kmh-truth.Speed*3.6) > 4 {
-			t.Errorf("record at %v: the %s says %v km/h, the truth is %.2f; %s", x.Time, what, kmh, truth.Speed*3.6, x.AppendJSON(nil))
+	age := func(ms record.Float) float64 { v, _ := ms.Get(); return math.Abs(v) / 1000 }
+	speed := func(what string, v record.Float, age float64) {
+		if kmh, ok := v.Get(); ok && math.Abs(kmh-truth.Speed*3.6) > 3+3.2*3.6*age {
+			t.Errorf("record at %v: the %s says %v km/h, the truth is %.2f: %s", x.Time, what, kmh, truth.Speed*3.6, x.AppendJSON(nil))
 		}
 	}
-	// Off an epoch, a position may be maxFixAge old: 40 m at the trip's 90 km/h.
-	near := 40.0
-	if onEpoch(x) {
-		near = 0.5
-	}
+	speed("car", x.SpeedOBD, age(x.OBDAge))
+	speed("receiver", x.SpeedGPS, age(x.FixAge))
 	if lat, ok := x.Lat.Get(); ok {
 		lon, _ := x.Lon.Get()
-		if d := metres(lat, lon, truth.Lat, truth.Lon); d > near {
+		if d := metres(lat, lon, truth.Lat, truth.Lon); d > 2+(truth.Speed+3)*age(x.FixAge) {
 			t.Errorf("record at %v is %.1f m from the truth: %s", x.Time, d, x.AppendJSON(nil))
 		}
 	}

@@ -1,0 +1,162 @@
+package agent_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"obdagent/agent/demo"
+	"obdagent/agent/record"
+	"obdagent/agent/status"
+	"obdagent/gps/nmeasim"
+)
+
+// movingSeed is of a trip that goes on at more than 17 km/h for two minutes, once it has begun.
+const movingSeed = 24
+
+func TestWithoutAFixARecordHasNoPosition(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		faults nmeasim.Faults
+		hidden bool
+	}{
+		"the receiver says nothing of a position":      {hidden: true},
+		"the receiver shows a position it is not sure": {faults: nmeasim.Faults{NoFix: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.often()
+			sim := r.simulate(demo.SimOptions{Rate: 5, Seed: movingSeed, GPSFaults: test.faults})
+			sim.SetSky(!test.hidden)
+			r.start()
+			r.until("receiver without a fix beside a car", func(s status.Snapshot) bool {
+				return s.GPS.State == "no_fix" && s.GPS.Fix == "none" && s.Car.State == "live"
+			})
+			r.untilRecords("records of the car alone", 5, func(x record.Record) bool { return x.SpeedOBD.IsSet() })
+			unplaced := uint64(len(r.records()))
+			if test.hidden {
+				sim.SetSky(true)
+				r.until("fix", func(s status.Snapshot) bool { return s.GPS.State == "fix" })
+				r.untilRecords("records with a position", 3, func(x record.Record) bool { return x.Lat.IsSet() })
+			}
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+			checked := 0
+			for _, line := range objectLines(t, r.cfg.Uplink.Path) {
+				x := parse(t, line)
+				if x.Seq > unplaced {
+					continue
+				}
+				checked++
+				if !strings.Contains(line, `"lon":null,"lat":null`) {
+					t.Errorf("the position is not null: %s", line)
+				}
+				if x.Lat.IsSet() || x.Lon.IsSet() || x.SpeedGPS.IsSet() || x.Heading.IsSet() || x.Alt.IsSet() || x.Fix != "none" || x.SpeedSrc == "gps" {
+					t.Errorf("there was no fix: %s", line)
+				}
+				if !slices.Contains(x.Flags, record.FlagNoFix) {
+					t.Errorf("nothing tells of the missing fix: %s", line)
+				}
+			}
+			if checked < 5 {
+				t.Errorf("%d records without a fix", checked)
+			}
+		})
+	}
+}
+
+// ofTheCar reports whether a record has a value that only the car can tell.
+func ofTheCar(x record.Record) bool {
+	for _, v := range []record.Float{x.SpeedOBD, x.OBDAge, x.RPM, x.Load, x.Coolant, x.MAF, x.MAP, x.IAT, x.Lambda, x.Throttle, x.FuelRate, x.FuelLvl} {
+		if v.IsSet() {
+			return true
+		}
+	}
+	return x.SpeedSrc == "obd"
+}
+
+func TestAParkedCarIsLeftAloneAndFoundAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.often()
+	r.cfg.Uplink.TimeWait = patience // so that every record has its true time
+	sim := r.simulate(demo.SimOptions{Rate: 5, Seed: movingSeed})
+	r.start()
+	r.until("driving car", func(s status.Snapshot) bool {
+		return s.Car.State == "live" && s.Car.Speed != nil && *s.Car.Speed > 15 && s.GPS.State == "fix"
+	})
+	r.untilRecords("records of the car", 3, ofTheCar)
+
+	// A garage: nothing tells of motion, and nothing is asked.
+	sim.SetSky(false)
+	r.until("receiver without a fix", func(s status.Snapshot) bool { return s.GPS.State == "no_fix" })
+	sim.SetIgnition(false)
+	s := r.until("parked car", func(s status.Snapshot) bool { return s.Car.State == "parked" })
+	parked := s.Record.Made
+	asked := sim.Adapter().Requests
+	s = r.until("25 records of a parked car", func(s status.Snapshot) bool { return s.Record.Made >= parked+25 })
+	if n := sim.Adapter().Requests - asked; n > 0 {
+		t.Errorf("the parked car's bus saw %d requests", n)
+	}
+	if s.Car.State != "parked" || s.Car.Speed != nil {
+		t.Errorf("the status of a parked car is %+v", s.Car)
+	}
+
+	// It leaves on a tow truck: the receiver tells of motion, and the car is looked for at once, 5 s later, 10 s later.
+	sim.SetSky(true)
+	towed := s.Record.Made
+	r.untilRecords("records of a towed car", 15, func(x record.Record) bool { return x.Seq > towed && x.Lat.IsSet() })
+	requests := sim.Adapter().Requests - asked
+	attempts := strings.Count(r.log(), "event=car from=parked to=search")
+	if attempts < 1 || attempts > 3 || requests > attempts*maxSearch {
+		t.Errorf("the towed car's bus saw %d requests, as it was looked for %d times", requests, attempts)
+	}
+	ended := uint64(len(r.records()))
+
+	sim.SetIgnition(true)
+	r.until("car that is found again", func(s status.Snapshot) bool { return s.Car.State == "live" && s.Car.Speed != nil && *s.Car.Speed > 15 })
+	again := r.agent.Snapshot().Record.Made
+	r.until("records of the car", func(s status.Snapshot) bool { return s.Record.Made >= again+5 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	all, _ := deliveredAsMade(t, r.records(), objectLines(t, r.cfg.Uplink.Path), nil)
+	byGPS := 0
+	for _, x := range bySeq(all) {
+		truthful(t, sim, x)
+		// The record that the car's end made may be of the moment before it was seen.
+		if x.Seq <= parked+1 || x.Seq > ended {
+			continue
+		}
+		if ofTheCar(x) || slices.Contains(x.Flags, record.FlagStaleOBD) {
+			t.Errorf("the car was off when it was said: %s", x.AppendJSON(nil))
+		}
+		if speed, ok := x.Speed.Get(); ok && speed > 15 && x.SpeedSrc == "gps" {
+			byGPS++
+		}
+	}
+	if byGPS < 15 {
+		t.Errorf("%d records of the towed car have the receiver's speed", byGPS)
+	}
+	if last := all[len(all)-1]; !ofTheCar(last) || !last.RPM.IsSet() || last.VIN != demo.VIN {
+		t.Errorf("the last record has nothing of the car: %s", last.AppendJSON(nil))
+	}
+}
+
+// maxSearch is the most requests that one look for a car puts on its bus: one by the protocol that it last spoke, one by the
+// adapter's own search.
+const maxSearch = 2
+
+// log is the status log so far.
+func (r *rig) log() string {
+	r.t.Helper()
+	text, err := os.ReadFile(r.cfg.Status.Log)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(text)
+}
