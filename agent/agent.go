@@ -75,7 +75,8 @@ type Agent struct {
 	undated   atomic.Uint64 // records made before the time was known
 	lastMade  atomic.Int64  // boottime in ns; 0: none yet
 	lastSpeed atomic.Pointer[obd.Sample]
-	beat      atomic.Int64 // boottime in ns at which fusion last did its round
+	lag       atomic.Pointer[fusion.Lag] // of the receiver behind the car
+	beat      atomic.Int64               // boottime in ns at which fusion last did its round
 }
 
 // event is what a source has to say; exactly one field is set.

@@ -119,6 +119,14 @@ func (a *Agent) gpsStatus(now time.Duration) status.GPS {
 	if g.LastFix.Mono == 0 {
 		return s
 	}
+	if lag := a.lag.Load(); lag != nil {
+		if lag.Known {
+			s.Lag, s.SpeedRatio = ptr(seconds(lag.Estimate)), number(lag.Ratio)
+		}
+		if lag.Applied != 0 {
+			s.LagApplied = ptr(seconds(lag.Applied))
+		}
+	}
 	age := now - g.LastFix.Mono
 	s.Age = ptr(seconds(age))
 	if age < 5*time.Second {

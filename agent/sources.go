@@ -121,7 +121,11 @@ func (a *Agent) feedFix(f *fusion.Fuser, x gps.Fix) (record.Record, bool) {
 			a.car.Wake()
 		}
 	}
-	return f.Fix(x, utc)
+	r, ok := f.Fix(x, utc)
+	if lag, last := f.Lag(), a.lag.Load(); last == nil || lag != *last {
+		a.lag.Store(&lag)
+	}
+	return r, ok
 }
 
 // keep appends a record to the buffer.

@@ -31,6 +31,7 @@ func (s *Snapshot) Line() string {
 		b.add("sats", strconv.Itoa(*s.GPS.Sats))
 	}
 	b.float("gps_kmh", s.GPS.Speed, 1)
+	b.float("gps_lag_s", s.GPS.Lag, 2)
 	b.uint("made", s.Record.Made)
 	b.uint("buffered", s.Buffer.Records)
 	b.add("buffer_bytes", strconv.FormatInt(s.Buffer.Bytes, 10))
@@ -64,7 +65,7 @@ func (s *Snapshot) Render(w io.Writer) error {
 		fmt.Fprintf(&b, "%-8s %-8s %s\n", name, state, strings.Join(details, ", "))
 	}
 	row("car", s.Car.State, kmh(s.Car.Speed), text("VIN %s", s.Car.VIN), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), s.Car.Reason)
-	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), at(s.GPS.Port, s.GPS.Baud), s.GPS.Reason)
+	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), lag(s.GPS), at(s.GPS.Port, s.GPS.Baud), s.GPS.Reason)
 	row("clock", s.TimeSrc, s.Time.Format(time.RFC3339))
 	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s refused", count(s.Record.Refused)))
 	row("buffer", s.Buffer.State, fmt.Sprintf("%d records waiting", s.Buffer.Records),
@@ -156,6 +157,23 @@ func sats(g GPS) string {
 		return ""
 	}
 	return strconv.Itoa(*g.Sats) + " satellites"
+}
+
+// lag says how the receiver's speed trails the car's, or, below zero, leads it.
+func lag(g GPS) string {
+	say := func(how string, seconds float64) string {
+		if seconds < 0 {
+			return how + "lead the car by " + strconv.FormatFloat(-seconds, 'f', 2, 64) + " s"
+		}
+		return how + "trail the car by " + strconv.FormatFloat(seconds, 'f', 2, 64) + " s"
+	}
+	switch {
+	case g.LagApplied != nil:
+		return say("found to ", *g.LagApplied)
+	case g.Lag != nil:
+		return say("may ", *g.Lag)
+	}
+	return ""
 }
 
 func at(port string, baud int) string {

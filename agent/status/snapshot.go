@@ -63,11 +63,14 @@ type GPS struct {
 	Reason      string   `json:"reason,omitempty"`
 	Port        string   `json:"port,omitempty"`
 	Baud        int      `json:"baud,omitempty"`
-	Fix         string   `json:"fix"`                 // none 2d 3d dgps rtk dr sim
-	Age         *float64 `json:"age_s,omitempty"`     // of the last epoch
-	Sats        *int     `json:"sats,omitempty"`      //
-	HDOP        *float64 `json:"hdop,omitempty"`      //
-	Speed       *float64 `json:"speed_kmh,omitempty"` //
+	Fix         string   `json:"fix"`                     // none 2d 3d dgps rtk dr sim
+	Age         *float64 `json:"age_s,omitempty"`         // of the last epoch
+	Sats        *int     `json:"sats,omitempty"`          //
+	HDOP        *float64 `json:"hdop,omitempty"`          //
+	Speed       *float64 `json:"speed_kmh,omitempty"`     //
+	Lag         *float64 `json:"lag_s,omitempty"`         // how far its speed trails the car's: the estimate so far
+	LagApplied  *float64 `json:"lag_applied_s,omitempty"` // what the car's speed is taken earlier by; absent until stable
+	SpeedRatio  *float64 `json:"speed_ratio,omitempty"`   // its speed by the car's: far from 1 with a wrong tyre size
 	Epochs      uint64   `json:"epochs"`
 	Fixes       uint64   `json:"fixes"`
 	BadSentence uint64   `json:"bad_sentences"` // wrong checksum, out of range, malformed

@@ -31,7 +31,7 @@ func driving() status.Snapshot {
 			ECU: "7E8", VIN: "1FTBR1XG2MKA12345", Voltage: ptr(14.1), Speed: ptr(50.0), SpeedHz: 9.8, Requests: 41000, Answers: 40990,
 			Failures: map[string]uint64{"no data": 10}},
 		GPS: status.GPS{State: "fix", Since: 3950, Port: "/dev/gps", Baud: 9600, Fix: "3d", Age: ptr(0.4), Sats: ptr(11), HDOP: ptr(0.8),
-			Speed: ptr(49.3), Epochs: 3960, Fixes: 3950},
+			Speed: ptr(49.3), Lag: ptr(1.04), LagApplied: ptr(1.05), SpeedRatio: ptr(0.98), Epochs: 3960, Fixes: 3950},
 		Record: status.Record{Made: 3960, LastAge: ptr(0.4), Undated: 12},
 		Buffer: status.Buffer{State: "ok", Records: 31, Bytes: 1 << 20, MaxBytes: 512 << 20, Commits: 3900},
 		Uplink: status.Uplink{State: "ok", Since: 3900, Target: "Firehose stream gps-delivery-stream in us-east-1", Delivered: 3929, Calls: 66,
@@ -44,7 +44,7 @@ func troubled() status.Snapshot {
 	s := driving()
 	s.TimeSrc = "system"
 	s.Car = status.Car{State: "absent", Since: 120, Reason: "/dev/obd is not there: check the adapter's plug and cable", Port: "/dev/obd"}
-	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "rmc void", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), BadSentence: 3, NoiseBytes: 18}
+	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "rmc void", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Lag: ptr(0.3), BadSentence: 3, NoiseBytes: 18}
 	s.Record.Refused = 4
 	s.Buffer = status.Buffer{State: "storage failed: read-only file system", Records: 9000, Bytes: 400 << 20, MaxBytes: 512 << 20, Unsynced: 300,
 		Lost: map[string]uint64{"overflow": 1200, "damaged": 0}}
