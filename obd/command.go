@@ -6,13 +6,12 @@ import (
 	"github.com/rzetterberg/elmobd"
 )
 
-// command is an elmobd.OBDCommand for a PID that elmobd lacks: the big-endian unsigned value of the first take bytes,
-// times scale, plus offset.
+// command is an elmobd.OBDCommand for a PID that elmobd lacks. of makes the value of the data bytes as a big-endian number.
 type command struct {
 	mode, pid byte
-	width     byte
+	width     byte // 1, 2 or 4: what elmobd has integers for
 	key       string
-	scale     float64
+	of        func(raw uint32) float64
 	value     float64
 }
 
@@ -32,11 +31,24 @@ func (c *command) Key() string { return c.key }
 
 // SetValue decodes an answer that Validate has accepted.
 func (c *command) SetValue(r *elmobd.Result) error {
-	raw, err := r.PayloadAsUInt16()
+	var raw uint32
+	var err error
+	switch c.width {
+	case 1:
+		var b byte
+		b, err = r.PayloadAsByte()
+		raw = uint32(b)
+	case 2:
+		var w uint16
+		w, err = r.PayloadAsUInt16()
+		raw = uint32(w)
+	default:
+		raw, err = r.PayloadAsUInt32()
+	}
 	if err != nil {
 		return fmt.Errorf("decode %s: %w", c.key, err)
 	}
-	c.value = float64(raw) * c.scale
+	c.value = c.of(raw)
 	return nil
 }
 

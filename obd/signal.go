@@ -23,12 +23,15 @@ type Signal struct {
 
 	decimals int // digits that the PID's resolution justifies; takes the noise of elmobd's float32 off
 	decode   func() (elmobd.OBDCommand, func() float64)
+	// native decodes the data bytes where elmobd has no integer of their width; decode is nil then.
+	native func(data []byte) (float64, error)
+	did    []byte // what follows the service byte of the request, where that is not PID
 }
 
 // Signals is the table of all signals, speed first. The formulas are those of SAE J1979 (ISO 15031-5) appendix B.
 // Ranges are what the PID can express, narrowed where physics is narrower; the Note says so.
 func Signals() []Signal {
-	return []Signal{
+	return append([]Signal{
 		{Name: SignalSpeed, Unit: "km/h", Min: 0, Max: 255, PID: 0x0D, Bytes: 1, Note: "A; J1979 PID 0D", decode: func() (elmobd.OBDCommand, func() float64) {
 			c := elmobd.NewVehicleSpeed()
 			return c, func() float64 { return float64(c.Value) }
@@ -58,7 +61,7 @@ func Signals() []Signal {
 			return c, func() float64 { return float64(c.Value) }
 		}},
 		{Name: "lambda", Unit: "", Min: 0, Max: 2, PID: 0x44, Bytes: 2, decimals: 4, Note: "(256A+B)*2/65536, commanded equivalence ratio; J1979 PID 44", decode: func() (elmobd.OBDCommand, func() float64) {
-			c := &command{mode: 1, pid: 0x44, width: 2, key: "lambda", scale: 2.0 / 65536}
+			c := &command{mode: 1, pid: 0x44, width: 2, key: "lambda", of: times(2.0 / 65536)}
 			return c, c.number
 		}},
 		{Name: "throttle", Unit: "%", Min: 0, Max: 100, PID: 0x11, Bytes: 1, decimals: 2, Note: "100A/255; J1979 PID 11", decode: func() (elmobd.OBDCommand, func() float64) {
@@ -66,7 +69,7 @@ func Signals() []Signal {
 			return c, func() float64 { return float64(c.Value) * 100 }
 		}},
 		{Name: "fuel_rate", Unit: "L/h", Min: 0, Max: 3276.75, PID: 0x5E, Bytes: 2, decimals: 2, Note: "(256A+B)/20; J1979 PID 5E", decode: func() (elmobd.OBDCommand, func() float64) {
-			c := &command{mode: 1, pid: 0x5E, width: 2, key: "fuel_rate", scale: 0.05}
+			c := &command{mode: 1, pid: 0x5E, width: 2, key: "fuel_rate", of: times(0.05)}
 			return c, c.number
 		}},
 		{Name: "fuel_level", Unit: "%", Min: 0, Max: 100, PID: 0x2F, Bytes: 1, decimals: 2, Note: "100A/255; J1979 PID 2F", decode: func() (elmobd.OBDCommand, func() float64) {
@@ -77,7 +80,7 @@ func Signals() []Signal {
 			c := elmobd.NewControlModuleVoltage()
 			return c, func() float64 { return float64(c.Value) }
 		}},
-	}
+	}, furtherSignals()...)
 }
 
 // signalByName finds a signal in a table.
@@ -99,20 +102,34 @@ func (s *Signal) service() byte {
 }
 
 // request is what is sent to the adapter, without the CR.
-func (s *Signal) request() string { return fmt.Sprintf("%02X%02X", s.service(), s.PID) }
+func (s *Signal) request() string { return fmt.Sprintf("%02X%X", s.service(), s.echo()) }
 
 // echo is what follows the service byte of the answer.
-func (s *Signal) echo() []byte { return []byte{s.PID} }
+func (s *Signal) echo() []byte {
+	if s.did != nil {
+		return s.did
+	}
+	return []byte{s.PID}
+}
 
 // Decode turns one complete answer, from its service byte (such as 41 0D 32), into the value.
 //
 // Errors: ErrMismatch for another service or PID, ErrMalformed for a wrong length, ErrImplausible for a value out of range.
 func (s Signal) Decode(answer []byte) (float64, error) {
-	if len(answer) < 2 || answer[0] != s.service()+0x40 || answer[1] != s.PID {
+	echo := s.echo()
+	if !answers(answer, s.service(), echo) {
 		return math.NaN(), fmt.Errorf("%s: answer % X to request %s: %w", s.Name, answer, s.request(), ErrMismatch)
 	}
-	if len(answer) != 2+s.Bytes {
-		return math.NaN(), fmt.Errorf("%s: %d data bytes instead of %d: %w", s.Name, len(answer)-2, s.Bytes, ErrMalformed)
+	data := answer[1+len(echo):]
+	if len(data) != s.Bytes {
+		return math.NaN(), fmt.Errorf("%s: %d data bytes instead of %d: %w", s.Name, len(data), s.Bytes, ErrMalformed)
+	}
+	if s.native != nil {
+		v, err := s.native(data)
+		if err != nil {
+			return math.NaN(), fmt.Errorf("%s: %w", s.Name, err)
+		}
+		return s.plausible(v)
 	}
 	// elmobd wants two-digit hex with one space between; its own checks run again on what the gate has passed.
 	result, err := elmobd.NewResult(fmt.Sprintf("% X", answer))
@@ -128,7 +145,11 @@ func (s Signal) Decode(answer []byte) (float64, error) {
 		return math.NaN(), fmt.Errorf("%s: %w: %w", s.Name, ErrMalformed, err)
 	}
 	unit := math.Pow10(s.decimals)
-	v := math.Round(value()*unit) / unit
+	return s.plausible(math.Round(value()*unit) / unit)
+}
+
+// plausible is the last gate. A value that is not a number does not pass.
+func (s *Signal) plausible(v float64) (float64, error) {
 	if !(v >= s.Min && v <= s.Max) {
 		return math.NaN(), fmt.Errorf("%s: %g %s lies outside of %g to %g: %w", s.Name, v, s.Unit, s.Min, s.Max, ErrImplausible)
 	}

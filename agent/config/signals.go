@@ -7,22 +7,31 @@ import (
 	"obdagent/obd"
 )
 
-// defaultPeriod is how often each signal besides speed is asked. All of them add up to less than five requests a second, which
+// defaultPeriod is how often each signal besides speed is asked. What a car on a slow bus can have adds up to less than five requests a second, which
 // leaves an ELM327 on a slow bus (ISO 9141-2: some eight exchanges a second) time for speed; no car has all: it has a mass air
 // flow sensor or a manifold pressure sensor. What burns fuel changes with the throttle and goes by the second; what has a
 // thermal mass or a tank behind it, by the minute.
 var defaultPeriod = map[string]time.Duration{
-	"rpm":        time.Second,
-	"maf":        time.Second,
-	"fuel_rate":  time.Second,
-	"load":       2 * time.Second,
-	"map":        2 * time.Second,
-	"lambda":     2 * time.Second,
-	"throttle":   5 * time.Second,
-	"coolant":    30 * time.Second,
-	"iat":        30 * time.Second,
-	"voltage":    30 * time.Second,
-	"fuel_level": time.Minute,
+	"rpm":       time.Second,
+	"maf":       time.Second,
+	"fuel_rate": time.Second,
+	"load":      2 * time.Second,
+	"map":       2 * time.Second,
+	"lambda":    2 * time.Second,
+	"throttle":  5 * time.Second,
+	// What CO2 is reckoned from besides; only newer cars, which are on a fast bus, have most of these.
+	obd.SignalFuelRateGPS: time.Second,
+	obd.SignalMAF66:       2 * time.Second,
+	obd.SignalFuelSystem:  2 * time.Second,
+	obd.SignalLambda24:    5 * time.Second,
+	obd.SignalLambda34:    5 * time.Second,
+	obd.SignalAbsLoad:     5 * time.Second,
+	obd.SignalFuelType:    10 * time.Minute,
+	obd.SignalEthanol:     10 * time.Minute,
+	"coolant":             30 * time.Second,
+	"iat":                 30 * time.Second,
+	"voltage":             30 * time.Second,
+	"fuel_level":          time.Minute,
 }
 
 // signals are the names that obd.period knows, in the order of the table in package obd. Speed, which is always asked, is not

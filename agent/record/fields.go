@@ -3,6 +3,9 @@ package record
 import (
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -63,6 +66,7 @@ var fields = []field{
 	number("voltage", 2, func(r *Record) *Float { return &r.Voltage }),
 	number("co2", 3, func(r *Record) *Float { return &r.CO2 }),
 	{name: "co2_method", quoted: true, text: str(func(r *Record) string { return r.CO2From })},
+	{name: "co2_absent", quoted: true, text: str(func(r *Record) string { return r.CO2Lacks })},
 	{name: "lost", text: lostText, json: func(r *Record, dst []byte) ([]byte, bool) { return list(dst, r.Lost) }},
 	{name: "mil", text: func(r *Record, dst []byte) ([]byte, bool) {
 		on, ok := r.MIL.Get()
@@ -74,6 +78,7 @@ var fields = []field{
 	number("dtc_count", 0, func(r *Record) *Float { return &r.DTCCount }),
 	{name: "dtcs", text: commas(func(r *Record) []string { return r.DTCs }),
 		json: func(r *Record, dst []byte) ([]byte, bool) { return list(dst, r.DTCs) }},
+	{name: "extra", text: extraText, json: extraJSON},
 	{name: "device_id", quoted: true, text: str(func(r *Record) string { return r.DeviceID })},
 	{name: "seq", text: func(r *Record, dst []byte) ([]byte, bool) { return strconv.AppendUint(dst, r.Seq, 10), r.Seq != 0 }},
 	{name: "boot_id", quoted: true, text: str(func(r *Record) string { return r.BootID })},
@@ -197,6 +202,33 @@ func lostText(r *Record, dst []byte) ([]byte, bool) {
 		dst = append(dst, l.Reason...)
 	}
 	return dst, len(r.Lost) > 0
+}
+
+// extraText writes odometer=123456.7,torque=210.
+func extraText(r *Record, dst []byte) ([]byte, bool) {
+	for i, name := range slices.Sorted(maps.Keys(r.Extra)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(dst, name...), '=')
+		dst = strconv.AppendFloat(dst, r.Extra[name], 'f', -1, 64)
+	}
+	return dst, len(r.Extra) > 0
+}
+
+// extraJSON writes an object. Names are [a-z0-9_], as the configuration and package obd have them, and need no escape; a value that is
+// no number cannot be written and is left out.
+func extraJSON(r *Record, dst []byte) ([]byte, bool) {
+	open := byte('{')
+	for _, name := range slices.Sorted(maps.Keys(r.Extra)) {
+		if v := r.Extra[name]; !math.IsNaN(v) && !math.IsInf(v, 0) {
+			dst = append(dst, open, '"')
+			dst = append(append(dst, name...), '"', ':')
+			dst = strconv.AppendFloat(dst, v, 'f', -1, 64)
+			open = ','
+		}
+	}
+	return append(dst, '}'), open == ','
 }
 
 func list[T any](dst []byte, items []T) ([]byte, bool) {

@@ -46,11 +46,13 @@ type Record struct {
 	FuelLvl  Float     `json:"fuel_level"` // % of the tank
 	Voltage  Float     `json:"voltage"`    // V, of the vehicle's supply
 	CO2      Float     `json:"co2"`        // g/s
-	CO2From  string    `json:"co2_method"` // fuel_rate maf speed_density; empty where no method is honest
+	CO2From  string    `json:"co2_method"` // fuel_rate maf speed_density load fuel_cut engine_off; empty where no method is honest
+	CO2Lacks string    `json:"co2_absent"` // why there is no CO2, where a car answers: see docs/record.md
 	Lost     []Lost    `json:"lost"`       // given up before this record
 	MIL      Opt[bool] `json:"mil"`        // malfunction indicator lamp
 	DTCCount Float     `json:"dtc_count"`  // stored trouble codes
 	DTCs     []string  `json:"dtcs"`       // stored trouble codes, such as P0301
+	Extra    Extra     `json:"extra"`      // what has no field of its own: further signals, and the user's
 	DeviceID string    `json:"device_id"`  //
 	Seq      uint64    `json:"seq"`        // counts the device's records: a gap is a loss
 	BootID   string    `json:"boot_id"`    // of the kernel
@@ -65,6 +67,9 @@ type Lost struct {
 	To     uint64 `json:"to"`
 	Reason string `json:"reason"`
 }
+
+// Extra holds values by name, each in the unit that its signal has.
+type Extra map[string]float64
 
 // What a record may be flagged with.
 const (

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -135,6 +136,9 @@ func genRecord(t *rapid.T) record.Record {
 	if rapid.Bool().Draw(t, "mil known") {
 		r.MIL = record.Some(rapid.Bool().Draw(t, "mil"))
 	}
+	if rapid.Bool().Draw(t, "extras") {
+		r.Extra = record.Extra(rapid.MapOfN(rapid.StringMatching("[a-z][a-z0-9_]{0,8}"), rapid.Float64Range(-1e9, 1e9), 1, 3).Draw(t, "extra"))
+	}
 	if r.ID == uuid.Nil {
 		r.ID[0] = 1
 	}
@@ -157,6 +161,23 @@ func TestWhatIsStoredIsReadBack(t *testing.T) {
 			t.Fatalf("(-want +got)\n%s\n%s", d, line)
 		}
 	})
+}
+
+func TestWhatHasNoFieldOfItsOwnIsInExtraByName(t *testing.T) {
+	t.Parallel()
+	r := example()
+	r.Extra = record.Extra{"odometer": 123456.7, "ambient": -3, "broken": math.NaN()}
+	if want, got := `"extra":{"ambient":-3,"odometer":123456.7}`, string(r.AppendJSON(nil)); !strings.Contains(got, want) {
+		t.Errorf("%s has no %s", got, want)
+	}
+	f, err := record.NewTextFormat([]string{"extra", "speed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(r.Extra, "broken")
+	if want, got := "ambient=-3,odometer=123456.7 25\n", string(f.Append(nil, &r)); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestDamagedLinesAreNotRecords(t *testing.T) {
