@@ -84,6 +84,7 @@ type Fuser struct {
 	begun     bool          // time has passed at least once
 	last      time.Duration // moment of the last record that the interval counts from, else of when time began to pass
 	any       bool          // there was a record
+	atEdge    bool          // the last record is an edge
 	clockStep bool
 }
 
@@ -169,11 +170,14 @@ func (f *Fuser) Fix(x gps.Fix, utc time.Time) (record.Record, bool) {
 	if !f.due(at, f.epochGap/2) {
 		return record.Record{}, false
 	}
-	f.last, f.any = at, true
+	f.last, f.any, f.atEdge = at, true, false
 	r := f.build(at, f.lag.state.Applied)
 	f.decorate(&r, utc, jump)
 	return r, true
 }
+
+// Edge reports whether the last record was made outside of the interval: at a start, a stop, or a change of the ignition.
+func (f *Fuser) Edge() bool { return f.atEdge }
 
 // Lag is how far the receiver's speed trails the car's, as far as it is known.
 func (f *Fuser) Lag() Lag { return f.lag.state }
@@ -200,7 +204,7 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 	if at-f.last < f.interval() {
 		return record.Record{}, false
 	}
-	f.last, f.any = at, true
+	f.last, f.any, f.atEdge = at, true, false
 	return f.build(at, 0), true
 }
 
@@ -289,7 +293,7 @@ func (f *Fuser) compare(x gps.Fix, at time.Duration) {
 
 // edge is a record outside of the interval.
 func (f *Fuser) edge(at time.Duration) (record.Record, bool) {
-	f.any = true
+	f.any, f.atEdge = true, true
 	return f.build(at, 0), true
 }
 
