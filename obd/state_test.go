@@ -398,7 +398,8 @@ func TestRateStaysUnderTheCapAndSpeedDoesNotStarve(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: c.delay, Baud: 38400})
+				engine := elmsim.ECU{Address: "7E8", PIDs: elmsim.AllPIDs, VIN: true}
+				sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: c.delay, Baud: 38400, ECUs: []elmsim.ECU{engine}})
 				b := newBench(t, sim, c.opt)
 				b.run(t)
 				b.until(t, obd.StateLive, 20*time.Second)

@@ -3,6 +3,7 @@ package elmsim
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,9 @@ type Vehicle struct {
 	Throttle  float64 // %
 	FuelRate  float64 // L/h
 	FuelLevel float64 // %
+
+	// More holds the data bytes of any PID of service 01; it goes before all else.
+	More map[byte][]byte
 }
 
 // Idling is a warm car at standstill with its engine running.
@@ -35,6 +39,9 @@ func Idling() Vehicle {
 
 // pidData encodes a PID of service 01 by the formulas of SAE J1979; nil if the car does not have it.
 func (v Vehicle) pidData(pid byte) []byte {
+	if data, ok := v.More[pid]; ok {
+		return data
+	}
 	switch pid {
 	case 0x04:
 		return one(v.Load * 255 / 100)
@@ -61,7 +68,14 @@ func (v Vehicle) pidData(pid byte) []byte {
 	case 0x5E:
 		return two(v.FuelRate * 20)
 	}
-	return nil
+	return usual[pid]
+}
+
+// usual is what a warm petrol car says to the PIDs that Vehicle has no field for.
+var usual = map[byte][]byte{
+	0x03: {0x02, 0x00}, 0x06: {0x80}, 0x07: {0x82}, 0x1C: {0x06}, 0x1F: {0x02, 0x58}, 0x21: {0x00, 0x00}, 0x24: {0x80, 0x00, 0x33, 0x33}, 0x33: {0x64},
+	0x34: {0x80, 0x00, 0x80, 0x00}, 0x3C: {0x11, 0x94}, 0x41: {0x00, 0x07, 0x65, 0x00}, 0x43: {0x00, 0x33}, 0x46: {0x3C}, 0x51: {0x01}, 0x52: {0x19},
+	0x5C: {0x82}, 0x66: {0x01, 0x00, 0x66, 0x00, 0x00}, 0x9D: {0x00, 0x0A, 0x00, 0x0A}, 0x9E: {0x00, 0x3C}, 0xA6: {0x00, 0x12, 0xD6, 0x87},
 }
 
 func one(x float64) []byte {
@@ -93,7 +107,17 @@ type ECU struct {
 	VIN bool
 }
 
-// EnginePIDs is what the default engine ECU answers: all signals of package obd.
+// AllPIDs is what an engine ECU answers that has every signal of package obd.
+var AllPIDs = func() []byte {
+	all := slices.Clone(EnginePIDs)
+	for pid := range usual {
+		all = append(all, pid)
+	}
+	slices.Sort(all)
+	return all
+}()
+
+// EnginePIDs is what the default engine ECU answers: the signals that most cars have.
 var EnginePIDs = []byte{0x04, 0x05, 0x0B, 0x0C, 0x0D, 0x0F, 0x10, 0x11, 0x2F, 0x42, 0x44, 0x5E}
 
 // supports reports the four mask bytes for PID base, or nil if nothing lies above base.
