@@ -75,6 +75,8 @@ type Agent struct {
 	undated   atomic.Uint64 // records made before the time was known
 	lastMade  atomic.Int64  // boottime in ns; 0: none yet
 	lastSpeed atomic.Pointer[obd.Sample]
+	curve     *fusion.Curve              // nil without record.curve; used by fuse alone
+	leftOut   atomic.Uint64              // records that curve left out
 	lag       atomic.Pointer[fusion.Lag] // of the receiver behind the car
 	beat      atomic.Int64               // boottime in ns at which fusion last did its round
 }
@@ -302,6 +304,9 @@ func (a *Agent) newFuser() (*fusion.Fuser, error) {
 	ids, err := record.NewIDs()
 	if err != nil {
 		return nil, err
+	}
+	if c := a.cfg.Record.Curve; c != nil {
+		a.curve = fusion.NewCurve(c.PositionM, c.SpeedKmh)
 	}
 	ages := map[string]time.Duration{}
 	for name, period := range a.cfg.OBD.Period {

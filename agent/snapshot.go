@@ -75,6 +75,7 @@ func (a *Agent) Snapshot() status.Snapshot {
 		GPS:      a.gpsStatus(now),
 		Record: status.Record{
 			Made: a.made.Load(), Refused: a.refused.Load(), Undated: a.undated.Load(), Dropped: a.dropped.Load(),
+			LeftOut: a.leftOut.Load(),
 		},
 		Buffer: a.bufferStatus(),
 		Uplink: a.uplinkStatus(),

@@ -80,15 +80,22 @@ func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
 			for {
 				select {
 				case e := <-a.events:
-					a.keep(a.feed(f, e))
+					r, ok := a.feed(f, e)
+					a.thin(r, ok, f.Edge())
 				default:
+					if a.curve != nil {
+						a.keep(a.curve.Flush())
+						a.leftOut.Store(a.curve.LeftOut())
+					}
 					return nil
 				}
 			}
 		case e := <-a.events:
-			a.keep(a.feed(f, e))
+			r, ok := a.feed(f, e)
+			a.thin(r, ok, f.Edge())
 		case <-ticks.C:
-			a.keep(f.Tick(clock.Boottime()))
+			r, ok := f.Tick(clock.Boottime())
+			a.thin(r, ok, f.Edge())
 		}
 	}
 }
@@ -128,11 +135,26 @@ func (a *Agent) feedFix(f *fusion.Fuser, x gps.Fix) (record.Record, bool) {
 	return r, ok
 }
 
-// keep appends a record to the buffer.
-func (a *Agent) keep(r record.Record, ok bool) {
-	if !ok {
-		return
+// thin keeps a record, if there is one, or with record.curve those that the drive is redrawn from.
+func (a *Agent) thin(r record.Record, ok, edge bool) {
+	switch {
+	case !ok:
+	case a.curve == nil:
+		a.append(r)
+	default:
+		a.keep(a.curve.Add(r, edge))
+		a.leftOut.Store(a.curve.LeftOut())
 	}
+}
+
+// keep appends records to the buffer.
+func (a *Agent) keep(records []record.Record) {
+	for _, r := range records {
+		a.append(r)
+	}
+}
+
+func (a *Agent) append(r record.Record) {
 	// This goroutine alone appends, so the next number is this record's.
 	r.Seq = a.buffer.Stats().NextSeq
 	if _, err := a.buffer.Append(r.AppendStored(nil)); err != nil {

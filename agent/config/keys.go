@@ -156,7 +156,7 @@ func allKeys() []key {
 		list("record.fields", func(c *Config) *[]string { return &c.Record.Fields }, checkFields,
 			"the columns of the text format; readers that know the six default columns need exactly these"),
 		curve("position_m", func(c *Curve) *float64 { return &c.PositionM }, above(0, 1000, "m"),
-			"keep only what redraws the drive within so many metres; 5.0 if the section [record.curve] is there"),
+			"keep only what redraws the drive within so many metres; 5.0 if the section [record.curve] is there; records wait in memory for up to a minute to be decided on"),
 		curve("speed_kmh", func(c *Curve) *float64 { return &c.SpeedKmh }, above(0, 100, "km/h"),
 			"and within so many km/h; 3.0 if the section [record.curve] is there"),
 

@@ -262,7 +262,6 @@ var refusals = []struct {
 	{"gpsd on a host that cannot be", "[gps]\nsource = \"gpsd://-\"", []string{
 		`c.toml:2: gps.source: "gpsd://-" has the host "-", which is neither a name nor an address`}},
 	{"a curve without tolerance", "[record.curve]\nposition_m = 0", []string{
-		`c.toml:1: record.curve: keeping only what redraws the drive: not built yet; leave it out`,
 		`c.toml:2: record.curve.position_m: 0 is out of range; write more than 0 and at most 1000 (m)`}},
 	{"a curve's tolerance as a section", "[record.curve.position_m]", []string{
 		`c.toml:1:2: record.curve.position_m: is a key and not a section; write it as position_m = 5.0`}},
@@ -330,9 +329,6 @@ var unbuilt = []struct{ text, want string }{
 	{"[vehicle]\nfuel = \"diesel\"", `c.toml:2: vehicle.fuel: CO2 from the fuel's kind: not built yet; leave it out`},
 	{"[vehicle]\ndisplacement_l = 1.6", `c.toml:2: vehicle.displacement_l: CO2 by speed-density: not built yet; leave it out`},
 	{"[[obd.pid]]\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A\"\nmax = 9", `c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`},
-	{"[record.curve]", `c.toml:1: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
-	{"[record]\ncurve.speed_kmh = 2", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
-	{"[record]\ncurve = {position_m = 2}", `c.toml:2: record.curve: keeping only what redraws the drive: not built yet; leave it out`},
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
 	{"[uplink]\ndaily_bytes = \"50MB\"", `c.toml:2: uplink.daily_bytes: a daily budget: not built yet; write 0`},
@@ -378,7 +374,7 @@ func TestRefusesVariablesByName(t *testing.T) {
 		{"a list with a stranger", "OBDAGENT_RECORD_FIELDS=vin,sped", `OBDAGENT_RECORD_FIELDS: "sped" is not a field of a record; did you mean "speed"?`},
 		{"a broken array", "OBDAGENT_RECORD_FIELDS=[vin]", `OBDAGENT_RECORD_FIELDS: "[vin]" is not a TOML array; write it like ["one", "two"] or one,two`},
 		{"what is not built", "OBDAGENT_UPLINK_IOT_ROLE_ALIAS=x", `OBDAGENT_UPLINK_IOT_ROLE_ALIAS: credentials from AWS IoT: not built yet; leave it out`},
-		{"a curve", "OBDAGENT_RECORD_CURVE_POSITION_M=5", `OBDAGENT_RECORD_CURVE_POSITION_M: keeping only what redraws the drive: not built yet; leave it out`},
+		{"a curve without tolerance", "OBDAGENT_RECORD_CURVE_POSITION_M=0", `OBDAGENT_RECORD_CURVE_POSITION_M: 0 is out of range; write more than 0 and at most 1000 (m)`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

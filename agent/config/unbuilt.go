@@ -21,10 +21,6 @@ var unbuilt = []struct {
 		"PIDs of one's own", "leave it out",
 	},
 	{
-		curveSection, func(c *Config) bool { return c.Record.Curve != nil },
-		"keeping only what redraws the drive", "leave it out",
-	},
-	{
 		"buffer.overflow", func(c *Config) bool { return c.Buffer.Overflow == OverflowThin },
 		"thinning the oldest records", `write "drop-oldest" or "drop-newest"`,
 	},

@@ -67,7 +67,7 @@ func (s *Snapshot) Render(w io.Writer) error {
 	row("car", s.Car.State, kmh(s.Car.Speed), text("VIN %s", s.Car.VIN), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), s.Car.Reason)
 	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), lag(s.GPS), at(s.GPS.Port, s.GPS.Baud), s.GPS.Reason)
 	row("clock", s.TimeSrc, s.Time.Format(time.RFC3339))
-	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s refused", count(s.Record.Refused)))
+	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s left out", count(s.Record.LeftOut)), text("%s refused", count(s.Record.Refused)))
 	row("buffer", s.Buffer.State, fmt.Sprintf("%d records waiting", s.Buffer.Records),
 		fmt.Sprintf("%s of %s", size(s.Buffer.Bytes), size(s.Buffer.MaxBytes)), lost(s.Buffer.Lost))
 	last := ""

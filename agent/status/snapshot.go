@@ -82,8 +82,9 @@ type Record struct {
 	Made    uint64   `json:"made"`
 	Refused uint64   `json:"refused"` // not taken by the buffer
 	LastAge *float64 `json:"last_age_s,omitempty"`
-	Undated uint64   `json:"undated"` // made before the time was known
-	Dropped uint64   `json:"dropped"` // inputs that came faster than they could be used
+	Undated uint64   `json:"undated"`            // made before the time was known
+	LeftOut uint64   `json:"left_out,omitempty"` // by record.curve: the drive is redrawn without them
+	Dropped uint64   `json:"dropped"`            // inputs that came faster than they could be used
 }
 
 // Buffer is the disk.

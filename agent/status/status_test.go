@@ -32,7 +32,7 @@ func driving() status.Snapshot {
 			Failures: map[string]uint64{"no data": 10}},
 		GPS: status.GPS{State: "fix", Since: 3950, Port: "/dev/gps", Baud: 9600, Fix: "3d", Age: ptr(0.4), Sats: ptr(11), HDOP: ptr(0.8),
 			Speed: ptr(49.3), Lag: ptr(1.04), LagApplied: ptr(1.05), SpeedRatio: ptr(0.98), Epochs: 3960, Fixes: 3950},
-		Record: status.Record{Made: 3960, LastAge: ptr(0.4), Undated: 12},
+		Record: status.Record{Made: 3960, LastAge: ptr(0.4), Undated: 12, LeftOut: 480},
 		Buffer: status.Buffer{State: "ok", Records: 31, Bytes: 1 << 20, MaxBytes: 512 << 20, Commits: 3900},
 		Uplink: status.Uplink{State: "ok", Since: 3900, Target: "Firehose stream gps-delivery-stream in us-east-1", Delivered: 3929, Calls: 66,
 			BytesUp: 612_000, BytesDown: 40_000, LastAge: ptr(31.0)},
