@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"obdagent/agent/clock"
@@ -27,9 +29,10 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		}
 		sink, err = uplink.NewDirectory(uplink.DirectoryOptions{Path: u.Path, Stream: u.Stream, Extension: extension, Now: a.now})
 	case config.KindFirehose:
-		sink, err = uplink.NewFirehose(ctx, uplink.FirehoseOptions{
-			Stream: u.Stream, Region: u.Region, Endpoint: u.Endpoint, Now: a.now, Credentials: a.opts.Credentials,
-		})
+		var o uplink.StreamOptions
+		if o, err = a.streamOptions(); err == nil {
+			sink, err = uplink.NewFirehose(ctx, o)
+		}
 	default:
 		err = fmt.Errorf("uplink.kind %q: not built yet", u.Kind)
 	}
@@ -49,6 +52,31 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		},
 		Log: a.log.With("part", "uplink"),
 	})
+}
+
+// streamOptions says which stream of AWS is written to, and with whose credentials.
+func (a *Agent) streamOptions() (uplink.StreamOptions, error) {
+	u := &a.cfg.Uplink
+	o := uplink.StreamOptions{
+		Stream: u.Stream, Region: u.Region, Endpoint: u.Endpoint, Linger: u.Linger, Now: a.now,
+		SessionFile: filepath.Join(a.cfg.Buffer.Dir, "tls-sessions"),
+		Log:         a.log.With("part", "uplink"),
+	}
+	switch {
+	case a.opts.Credentials != nil:
+		o.Credentials = a.opts.Credentials
+	case u.Credentials == config.CredentialsFile:
+		o.CredentialsFile = u.CredentialsFile
+		if dir := os.Getenv("CREDENTIALS_DIRECTORY"); o.CredentialsFile == "" && dir != "" { // systemd.exec(5), LoadCredential=
+			o.CredentialsFile = filepath.Join(dir, uplink.CredentialsFileName)
+		}
+		if o.CredentialsFile == "" {
+			return o, fmt.Errorf("uplink.credentials = \"file\": there is no credential directory: put LoadCredential=%s:PATH into the unit, or name the file in uplink.credentials_file", uplink.CredentialsFileName)
+		}
+	case u.Credentials == config.CredentialsIoT:
+		o.IoT = &uplink.IoTOptions{Endpoint: u.IoT.Endpoint, RoleAlias: u.IoT.RoleAlias, Thing: u.IoT.Thing, Cert: u.IoT.Cert, Key: u.IoT.Key}
+	}
+	return o, nil
 }
 
 // encoder makes wire lines of stored records, and dates those that were made before the time was known.

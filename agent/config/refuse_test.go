@@ -332,14 +332,6 @@ var unbuilt = []struct{ text, want string }{
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
 	{"[uplink]\ndaily_bytes = \"50MB\"", `c.toml:2: uplink.daily_bytes: a daily budget: not built yet; write 0`},
-	{"[uplink]\ncredentials = \"iot\"", `c.toml:2: uplink.credentials: credentials from a file of their own or AWS IoT: not built yet; write "default"`},
-	{"[uplink]\ncredentials = \"file\"", `c.toml:2: uplink.credentials: credentials from a file of their own or AWS IoT: not built yet; write "default"`},
-	{"[uplink]\ncredentials_file = \"/etc/x\"", `c.toml:2: uplink.credentials_file: credentials from a file of their own: not built yet; leave it out, and set AWS_SHARED_CREDENTIALS_FILE`},
-	{"[uplink.iot]\nendpoint = \"c1.credentials.iot.eu-west-1.amazonaws.com\"", `c.toml:2: uplink.iot.endpoint: credentials from AWS IoT: not built yet; leave it out`},
-	{"[uplink]\niot = { role_alias = \"fleet\" }", `c.toml:2: uplink.iot.role_alias: credentials from AWS IoT: not built yet; leave it out`},
-	{"uplink.iot.thing = \"van-212\"", `c.toml:1: uplink.iot.thing: credentials from AWS IoT: not built yet; leave it out`},
-	{"[uplink.iot]\ncert = \"/etc/c.pem\"", `c.toml:2: uplink.iot.cert: credentials from AWS IoT: not built yet; leave it out`},
-	{"[uplink.iot]\nkey = \"/etc/k.pem\"", `c.toml:2: uplink.iot.key: credentials from AWS IoT: not built yet; leave it out`},
 	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; leave it out`},
 	{"[status]\npage_position = true", `c.toml:2: status.page_position: the page: not built yet; leave it out`},
 }
@@ -373,7 +365,7 @@ func TestRefusesVariablesByName(t *testing.T) {
 		{"an empty port", "OBDAGENT_OBD_PORT=", `OBDAGENT_OBD_PORT: is empty; write auto, none, a device like /dev/ttyUSB0, or tcp://host:port`},
 		{"a list with a stranger", "OBDAGENT_RECORD_FIELDS=vin,sped", `OBDAGENT_RECORD_FIELDS: "sped" is not a field of a record; did you mean "speed"?`},
 		{"a broken array", "OBDAGENT_RECORD_FIELDS=[vin]", `OBDAGENT_RECORD_FIELDS: "[vin]" is not a TOML array; write it like ["one", "two"] or one,two`},
-		{"what is not built", "OBDAGENT_UPLINK_IOT_ROLE_ALIAS=x", `OBDAGENT_UPLINK_IOT_ROLE_ALIAS: credentials from AWS IoT: not built yet; leave it out`},
+		{"a credential provider of which a part is missing", "OBDAGENT_UPLINK_CREDENTIALS=iot", `OBDAGENT_UPLINK_CREDENTIALS: "iot" needs uplink.iot.endpoint, uplink.iot.role_alias, uplink.iot.cert and uplink.iot.key; add what is missing`},
 		{"a curve without tolerance", "OBDAGENT_RECORD_CURVE_POSITION_M=0", `OBDAGENT_RECORD_CURVE_POSITION_M: 0 is out of range; write more than 0 and at most 1000 (m)`},
 	}
 	for _, tt := range tests {

@@ -54,6 +54,9 @@ func (b *builder) checkTogether() {
 	if c.Uplink.Kind == KindDirectory && c.Uplink.Path == "" {
 		b.refuseTogether("\"directory\" needs uplink.path; add the directory, such as path = \"/var/lib/obdagent/out\"", "uplink.kind", "uplink.path")
 	}
+	if iot := c.Uplink.IoT; c.Uplink.Credentials == CredentialsIoT && (iot.Endpoint == "" || iot.RoleAlias == "" || iot.Cert == "" || iot.Key == "") {
+		b.refuseTogether("\"iot\" needs uplink.iot.endpoint, uplink.iot.role_alias, uplink.iot.cert and uplink.iot.key; add what is missing", "uplink.credentials")
+	}
 	if within(c.Uplink.Path, c.Buffer.Dir) || within(c.Buffer.Dir, c.Uplink.Path) {
 		b.refuseTogether(fmt.Sprintf("uplink.path = %q and buffer.dir = %q lie in one another; keep them apart", c.Uplink.Path, c.Buffer.Dir), "uplink.path", "buffer.dir")
 	}
@@ -119,6 +122,12 @@ func (b *builder) warn() {
 	}
 	if c.Uplink.Kind != KindDirectory && c.Uplink.Linger == 0 {
 		say("uplink.linger", "every record is sent alone, which costs some twenty times the data of 60s")
+	}
+	if set("uplink.credentials_file") && c.Uplink.CredentialsFile != "" && c.Uplink.Credentials != CredentialsFile {
+		say("uplink.credentials_file", "has no effect with uplink.credentials = %q; write credentials = \"file\" to use it", c.Uplink.Credentials)
+	}
+	if c.Uplink.IoT != (IoT{}) && c.Uplink.Credentials != CredentialsIoT {
+		say(b.at("uplink.iot.endpoint", "uplink.iot.role_alias", "uplink.iot.thing", "uplink.iot.cert", "uplink.iot.key"), "has no effect with uplink.credentials = %q; write credentials = \"iot\" to use it", c.Uplink.Credentials)
 	}
 	if c.Uplink.Compression == CompressionGzip && !c.Uplink.Pack {
 		say("uplink.compression", "each line is compressed alone with uplink.pack = false, which saves nothing; write pack = true")

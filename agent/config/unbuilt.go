@@ -33,34 +33,6 @@ var unbuilt = []struct {
 		"a daily budget", "write 0",
 	},
 	{
-		"uplink.credentials", func(c *Config) bool { return c.Uplink.Credentials != CredentialsDefault },
-		"credentials from a file of their own or AWS IoT", `write "default"`,
-	},
-	{
-		"uplink.credentials_file", func(c *Config) bool { return c.Uplink.CredentialsFile != "" },
-		"credentials from a file of their own", "leave it out, and set AWS_SHARED_CREDENTIALS_FILE",
-	},
-	{
-		"uplink.iot.endpoint", func(c *Config) bool { return c.Uplink.IoT.Endpoint != "" },
-		"credentials from AWS IoT", "leave it out",
-	},
-	{
-		"uplink.iot.role_alias", func(c *Config) bool { return c.Uplink.IoT.RoleAlias != "" },
-		"credentials from AWS IoT", "leave it out",
-	},
-	{
-		"uplink.iot.thing", func(c *Config) bool { return c.Uplink.IoT.Thing != "" },
-		"credentials from AWS IoT", "leave it out",
-	},
-	{
-		"uplink.iot.cert", func(c *Config) bool { return c.Uplink.IoT.Cert != "" },
-		"credentials from AWS IoT", "leave it out",
-	},
-	{
-		"uplink.iot.key", func(c *Config) bool { return c.Uplink.IoT.Key != "" },
-		"credentials from AWS IoT", "leave it out",
-	},
-	{
 		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
 		"the page and /metrics", "leave it out",
 	},

@@ -41,7 +41,7 @@ func local(b *testing.B, delay time.Duration, token string) (*firehosetest.Serve
 		b.Fatal(err)
 	}
 	s.SetFaults(firehosetest.Faults{Delay: delay})
-	f, err := uplink.NewFirehose(b.Context(), uplink.FirehoseOptions{Stream: "gps-delivery-stream", Region: "us-east-1", Endpoint: s.URL(),
+	f, err := uplink.NewFirehose(b.Context(), uplink.StreamOptions{Stream: "gps-delivery-stream", Region: "us-east-1", Endpoint: s.URL(),
 		Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLEEXAMPLE00", SecretAccessKey: secret, SessionToken: token}})
 	if err != nil {
 		b.Fatal(err)

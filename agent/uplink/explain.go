@@ -14,47 +14,55 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// explain says what a failed PutRecordBatch means. The codes are those of the Amazon Data Firehose API reference
+// refusedKeys are the codes after which the same credentials need not be tried again.
+var refusedKeys = map[string]bool{
+	"ExpiredTokenException": true, "ExpiredToken": true, "UnrecognizedClientException": true, "InvalidClientTokenId": true, "InvalidToken": true,
+}
+
+// explain says what a failed call means. The codes are those of the API references of Amazon Data Firehose
 // (PutRecordBatch, Common Errors) and of AWS Signature Version 4.
-func (f *Firehose) explain(err error) *CallError {
+func (s *service) explain(err error) *CallError {
+	if ce, ok := errors.AsType[*CallError](err); ok {
+		return ce // from our own credential providers
+	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return f.explainCode(api, err)
+		return s.explainCode(api, err)
 	}
 	e := &CallError{Kind: KindLink, Err: err}
 	text := err.Error()
 	switch {
 	case isClock(err):
 		e.Kind = KindClock
-		e.Advice = fmt.Sprintf("the certificate of %s is not valid at %s: check this machine's time (a GPS fix sets it), else the certificate has expired", f.host(), f.o.Now().UTC().Format(time.RFC3339))
+		e.Advice = fmt.Sprintf("the certificate of %s is not valid at %s: check this machine's time (a GPS fix sets it), else the certificate has expired", s.host(), s.o.Now().UTC().Format(time.RFC3339))
 	case isCertificate(err):
 		e.Kind = KindSetup
-		e.Advice = fmt.Sprintf("the certificate of %s is not trusted: check uplink.endpoint, the system's CA certificates (package ca-certificates) and any proxy", f.host())
+		e.Advice = fmt.Sprintf("the certificate of %s is not trusted: check uplink.endpoint, the system's CA certificates (package ca-certificates) and any proxy", s.host())
 	case strings.Contains(text, "get identity") || strings.Contains(text, "failed to refresh cached credentials") || strings.Contains(text, "credentials are empty"):
 		e.Kind = KindSetup
 		e.Advice = "no usable AWS credentials: give the service AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a ~/.aws/credentials file, or set uplink.credentials"
 	case isName(err):
-		e.Advice = fmt.Sprintf("the name %s is not resolved: no coverage, no DNS, or a wrong uplink.region or uplink.endpoint", f.host())
+		e.Advice = fmt.Sprintf("the name %s is not resolved: no coverage, no DNS, or a wrong uplink.region or uplink.endpoint", s.host())
 	case errors.Is(err, context.DeadlineExceeded):
-		e.Advice = fmt.Sprintf("no answer from %s in time: weak coverage, or the link is too slow", f.host())
+		e.Advice = fmt.Sprintf("no answer from %s in time: weak coverage, or the link is too slow", s.host())
 	default:
-		e.Advice = fmt.Sprintf("no answer from %s: no coverage, or it is down", f.host())
+		e.Advice = fmt.Sprintf("no answer from %s: no coverage, or it is down", s.host())
 	}
 	return e
 }
 
-func (f *Firehose) explainCode(api smithy.APIError, err error) *CallError {
+func (s *service) explainCode(api smithy.APIError, err error) *CallError {
 	e := &CallError{Code: api.ErrorCode(), Err: err}
 	message := api.ErrorMessage()
 	switch e.Code {
 	case "ServiceUnavailableException", "ServiceUnavailable", "ThrottlingException", "Throttling", "LimitExceededException",
 		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown":
-		e.Kind, e.Advice = KindThrottled, fmt.Sprintf("%s asks to be asked less often (%s)", f.host(), e.Code)
+		e.Kind, e.Advice = KindThrottled, fmt.Sprintf("%s asks to be asked less often (%s)", s.host(), e.Code)
 	case "ResourceNotFoundException":
 		e.Kind = KindSetup
-		e.Advice = fmt.Sprintf("there is no stream %s in %s: create it, or set uplink.stream and uplink.region", f.o.Stream, f.o.Region)
+		e.Advice = fmt.Sprintf("there is no stream %s in %s: create it, or set uplink.stream and uplink.region", s.o.Stream, s.o.Region)
 	case "AccessDeniedException", "AccessDenied", "NotAuthorized", "OptInRequired":
 		e.Kind = KindSetup
-		e.Advice = fmt.Sprintf("the credentials may not write to stream %s: allow firehose:PutRecordBatch on it", f.o.Stream)
+		e.Advice = fmt.Sprintf("the credentials may not write to stream %s: allow %s on it", s.o.Stream, s.action)
 	case "ExpiredTokenException", "ExpiredToken":
 		e.Kind, e.Advice = KindSetup, "the credentials have expired: renew them"
 	case "UnrecognizedClientException", "InvalidClientTokenId", "IncompleteSignature", "IncompleteSignatureException",
@@ -63,17 +71,17 @@ func (f *Firehose) explainCode(api smithy.APIError, err error) *CallError {
 	case "InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed":
 		if e.Code[0] == 'R' || strings.Contains(message, "expired") || strings.Contains(message, "not yet current") {
 			e.Kind = KindClock
-			e.Advice = fmt.Sprintf("this machine's time is wrong, it says %s: the next try uses the endpoint's own time", f.o.Now().UTC().Format(time.RFC3339))
+			e.Advice = fmt.Sprintf("this machine's time is wrong, it says %s: the next try uses the endpoint's own time", s.o.Now().UTC().Format(time.RFC3339))
 			break
 		}
 		e.Kind, e.Advice = KindSetup, "the signature is wrong: the secret access key does not belong to the access key"
 	case "InvalidKMSResourceException", "InvalidSourceException":
 		e.Kind = KindSetup
-		e.Advice = fmt.Sprintf("stream %s cannot take records (%s): it must be a Direct PUT stream with a usable key", f.o.Stream, message)
+		e.Advice = fmt.Sprintf("stream %s cannot take records (%s): it must be a Direct PUT stream with a usable key", s.o.Stream, message)
 	case "InvalidArgumentException", "ValidationException", "SerializationException", "RequestEntityTooLarge", "RequestEntityTooLargeException":
 		e.Kind, e.Advice = KindRefused, fmt.Sprintf("%s: %s", e.Code, message)
 	default:
-		e.Kind, e.Advice = KindLink, fmt.Sprintf("%s answered with %s", f.host(), e.Code)
+		e.Kind, e.Advice = KindLink, fmt.Sprintf("%s answered with %s", s.host(), e.Code)
 		if re, ok := errors.AsType[*awshttp.ResponseError](err); ok && (re.HTTPStatusCode() == 503 || re.HTTPStatusCode() == 429) {
 			e.Kind = KindThrottled
 		}
@@ -82,11 +90,11 @@ func (f *Firehose) explainCode(api smithy.APIError, err error) *CallError {
 }
 
 // host names the endpoint for people.
-func (f *Firehose) host() string {
-	if f.o.Endpoint != "" {
-		return f.o.Endpoint
+func (s *service) host() string {
+	if s.o.Endpoint != "" {
+		return s.o.Endpoint
 	}
-	return "firehose." + f.o.Region + ".amazonaws.com"
+	return s.name + "." + s.o.Region + ".amazonaws.com"
 }
 
 func isClock(err error) bool {

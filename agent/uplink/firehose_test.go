@@ -60,7 +60,7 @@ func (c *cloud) lines(t *testing.T) []string {
 }
 
 // newCloud is to be called inside a bubble; stop ends everything it started.
-func newCloud(t *testing.T, so firehosetest.Options, fo uplink.FirehoseOptions) (c *cloud, stop func()) {
+func newCloud(t *testing.T, so firehosetest.Options, fo uplink.StreamOptions) (c *cloud, stop func()) {
 	t.Helper()
 	c = &cloud{objects: map[string][]byte{}}
 	so.Region = "eu-central-1"
@@ -114,7 +114,7 @@ func TestEverySubsetOfAPartialFailureIsDeliveredOnceThroughTheSDK(t *testing.T) 
 	for subset := range 16 {
 		for _, code := range []string{"ServiceUnavailableException", "InternalFailure"} {
 			synctest.Test(t, func(t *testing.T) {
-				c, stopServer := newCloud(t, firehosetest.Options{}, uplink.FirehoseOptions{})
+				c, stopServer := newCloud(t, firehosetest.Options{}, uplink.StreamOptions{})
 				defer stopServer()
 				var sizes []int
 				c.server.SetFaults(firehosetest.Faults{Call: func(n int, entries [][]byte) firehosetest.Verdict {
@@ -169,7 +169,7 @@ func TestNothingIsAcknowledgedThatWasNotTakenWhateverGoesWrong(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 7))
-				c, stopServer := newCloud(t, firehosetest.Options{Seed: seed}, uplink.FirehoseOptions{})
+				c, stopServer := newCloud(t, firehosetest.Options{Seed: seed}, uplink.StreamOptions{})
 				defer stopServer()
 				tl := takenLog{taken: map[string]bool{}}
 				cutAfter := 0
@@ -267,26 +267,26 @@ func TestEachRefusalSaysWhatToDoAndNeverASecret(t *testing.T) {
 	noKey := uplink.Credentials{AccessKeyID: "AKIDOTHER", SecretAccessKey: secret}
 	for _, tc := range []struct {
 		name    string
-		options uplink.FirehoseOptions
+		options uplink.StreamOptions
 		faults  firehosetest.Verdict
 		kind    uplink.Kind
 		advice  string
 	}{
-		{"the stream is not there", uplink.FirehoseOptions{Stream: "other"}, firehosetest.Verdict{}, uplink.KindSetup, "no stream other in eu-central-1: create it"},
-		{"the secret is wrong", uplink.FirehoseOptions{Credentials: &wrongKey}, firehosetest.Verdict{}, uplink.KindSetup, "secret access key does not belong"},
-		{"the key is unknown", uplink.FirehoseOptions{Credentials: &noKey}, firehosetest.Verdict{}, uplink.KindSetup, "not known to AWS"},
-		{"the region is wrong", uplink.FirehoseOptions{Region: "us-east-1"}, firehosetest.Verdict{}, uplink.KindSetup, ""},
-		{"the clock is a year slow", uplink.FirehoseOptions{Now: func() time.Time { return today.AddDate(-1, 0, 0) }}, firehosetest.Verdict{}, uplink.KindClock, "time is wrong, it says 2025-11-23"},
-		{"the clock is a year fast", uplink.FirehoseOptions{Now: func() time.Time { return today.AddDate(1, 0, 0) }}, firehosetest.Verdict{}, uplink.KindClock, "time is wrong"},
-		{"access is denied", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "AccessDeniedException"}, uplink.KindSetup, "allow firehose:PutRecordBatch"},
-		{"the token has expired", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "ExpiredTokenException"}, uplink.KindSetup, "expired: renew"},
-		{"throttled with 500", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "ServiceUnavailableException", Status: 500}, uplink.KindThrottled, "less often"},
-		{"throttled with 503", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "ServiceUnavailableException", Status: 503}, uplink.KindThrottled, "less often"},
-		{"throttled with 400", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "ThrottlingException"}, uplink.KindThrottled, "less often"},
-		{"the content is refused", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "InvalidArgumentException", Message: "nonsense"}, uplink.KindRefused, "nonsense"},
-		{"a code that nobody knows", uplink.FirehoseOptions{}, firehosetest.Verdict{Code: "Surprise", Status: 502}, uplink.KindLink, "Surprise"},
-		{"the connection is cut", uplink.FirehoseOptions{}, firehosetest.Verdict{CutBefore: true}, uplink.KindLink, "no answer"},
-		{"the answer is cut", uplink.FirehoseOptions{}, firehosetest.Verdict{CutAfter: true}, uplink.KindLink, "no answer"},
+		{"the stream is not there", uplink.StreamOptions{Stream: "other"}, firehosetest.Verdict{}, uplink.KindSetup, "no stream other in eu-central-1: create it"},
+		{"the secret is wrong", uplink.StreamOptions{Credentials: &wrongKey}, firehosetest.Verdict{}, uplink.KindSetup, "secret access key does not belong"},
+		{"the key is unknown", uplink.StreamOptions{Credentials: &noKey}, firehosetest.Verdict{}, uplink.KindSetup, "not known to AWS"},
+		{"the region is wrong", uplink.StreamOptions{Region: "us-east-1"}, firehosetest.Verdict{}, uplink.KindSetup, ""},
+		{"the clock is a year slow", uplink.StreamOptions{Now: func() time.Time { return today.AddDate(-1, 0, 0) }}, firehosetest.Verdict{}, uplink.KindClock, "time is wrong, it says 2025-11-23"},
+		{"the clock is a year fast", uplink.StreamOptions{Now: func() time.Time { return today.AddDate(1, 0, 0) }}, firehosetest.Verdict{}, uplink.KindClock, "time is wrong"},
+		{"access is denied", uplink.StreamOptions{}, firehosetest.Verdict{Code: "AccessDeniedException"}, uplink.KindSetup, "allow firehose:PutRecordBatch"},
+		{"the token has expired", uplink.StreamOptions{}, firehosetest.Verdict{Code: "ExpiredTokenException"}, uplink.KindSetup, "expired: renew"},
+		{"throttled with 500", uplink.StreamOptions{}, firehosetest.Verdict{Code: "ServiceUnavailableException", Status: 500}, uplink.KindThrottled, "less often"},
+		{"throttled with 503", uplink.StreamOptions{}, firehosetest.Verdict{Code: "ServiceUnavailableException", Status: 503}, uplink.KindThrottled, "less often"},
+		{"throttled with 400", uplink.StreamOptions{}, firehosetest.Verdict{Code: "ThrottlingException"}, uplink.KindThrottled, "less often"},
+		{"the content is refused", uplink.StreamOptions{}, firehosetest.Verdict{Code: "InvalidArgumentException", Message: "nonsense"}, uplink.KindRefused, "nonsense"},
+		{"a code that nobody knows", uplink.StreamOptions{}, firehosetest.Verdict{Code: "Surprise", Status: 502}, uplink.KindLink, "Surprise"},
+		{"the connection is cut", uplink.StreamOptions{}, firehosetest.Verdict{CutBefore: true}, uplink.KindLink, "no answer"},
+		{"the answer is cut", uplink.StreamOptions{}, firehosetest.Verdict{CutAfter: true}, uplink.KindLink, "no answer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -323,7 +323,7 @@ func TestCredentialsArePrintedWithoutTheirSecret(t *testing.T) {
 	t.Parallel()
 	c := uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret, SessionToken: "sessiontoken"}
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", slog.Any("text", fmt.Sprint(c, &c)), slog.Any("credentials", c), slog.Any("options", uplink.FirehoseOptions{Credentials: &c}.Credentials))
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", slog.Any("text", fmt.Sprint(c, &c)), slog.Any("credentials", c), slog.Any("options", uplink.StreamOptions{Credentials: &c}.Credentials))
 	text := fmt.Sprintf("%v %+v %#v %s %s", c, c, c, &c, log.String())
 	if strings.Contains(text, secret) || strings.Contains(text, "sessiontoken") {
 		t.Error(text)
@@ -333,7 +333,7 @@ func TestCredentialsArePrintedWithoutTheirSecret(t *testing.T) {
 func TestABoardThatWakesInAnotherYearUploadsWithTheTimeItIsGiven(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, stop := newCloud(t, firehosetest.Options{}, uplink.FirehoseOptions{})
+		c, stop := newCloud(t, firehosetest.Options{}, uplink.StreamOptions{})
 		defer stop()
 		if y := time.Now().Year(); y != 2000 {
 			t.Fatalf("the system clock says %d: the test shows nothing", y)
@@ -352,7 +352,7 @@ func TestAWrongTimeCostsOneCallAndThenTheEndpointsOwnIsUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c, stop := newCloud(t, firehosetest.Options{}, uplink.FirehoseOptions{Now: now})
+				c, stop := newCloud(t, firehosetest.Options{}, uplink.StreamOptions{Now: now})
 				defer stop()
 				if _, err := c.sink.Put(t.Context(), [][]byte{[]byte("line\n")}); err == nil {
 					t.Fatal("a signature of another year was accepted")
@@ -368,7 +368,7 @@ func TestAWrongTimeCostsOneCallAndThenTheEndpointsOwnIsUsed(t *testing.T) {
 func TestAnEndpointThatNeverAnswersEndsWithTheDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, stop := newCloud(t, firehosetest.Options{}, uplink.FirehoseOptions{})
+		c, stop := newCloud(t, firehosetest.Options{}, uplink.StreamOptions{})
 		defer stop()
 		c.server.SetFaults(firehosetest.Faults{Delay: 24 * time.Hour})
 		before := time.Now()
@@ -381,7 +381,7 @@ func TestAnEndpointThatNeverAnswersEndsWithTheDeadline(t *testing.T) {
 
 func TestOptionsThatCannotWorkAreRefusedByName(t *testing.T) {
 	t.Parallel()
-	for want, o := range map[string]uplink.FirehoseOptions{
+	for want, o := range map[string]uplink.StreamOptions{
 		"stream name \"a b\"": {Stream: "a b", Region: "us-east-1"},
 		"stream name \"\"":    {Region: "us-east-1"},
 		"no region":           {Stream: "s"},
@@ -391,7 +391,7 @@ func TestOptionsThatCannotWorkAreRefusedByName(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", o, err, want)
 		}
 	}
-	if _, err := uplink.NewFirehose(t.Context(), uplink.FirehoseOptions{Stream: strings.Repeat("x", 65), Region: "us-east-1"}); err == nil {
+	if _, err := uplink.NewFirehose(t.Context(), uplink.StreamOptions{Stream: strings.Repeat("x", 65), Region: "us-east-1"}); err == nil {
 		t.Error("65 characters are accepted")
 	}
 }
@@ -402,7 +402,7 @@ func TestWithoutCredentialsNobodyWaitsForAMetadataService(t *testing.T) {
 	}
 	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/none")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/none")
-	f, err := uplink.NewFirehose(t.Context(), uplink.FirehoseOptions{Stream: "s", Region: "us-east-1", Endpoint: "http://127.0.0.1:1"})
+	f, err := uplink.NewFirehose(t.Context(), uplink.StreamOptions{Stream: "s", Region: "us-east-1", Endpoint: "http://127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func TestLinesThatDoNotShrinkStayWithinTheLimitsToo(t *testing.T) {
 func TestObjectsOfMembersUnpackAsTheyAreThroughPartialFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, stop := newCloud(t, firehosetest.Options{Seed: 5}, uplink.FirehoseOptions{})
+		c, stop := newCloud(t, firehosetest.Options{Seed: 5}, uplink.StreamOptions{})
 		defer stop()
 		c.server.SetFaults(firehosetest.Faults{FailEntry: 0.5, Throttle: 0.4})
 		log := newFakeLog()

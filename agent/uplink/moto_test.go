@@ -130,7 +130,7 @@ func TestTheStrictEndpointAgreesWithMoto(t *testing.T) {
 		}
 		said = append(said, fmt.Sprint(listed.DeliveryStreamNames, aws.ToBool(listed.HasMoreDeliveryStreams)))
 
-		f, err := uplink.NewFirehose(t.Context(), uplink.FirehoseOptions{Stream: "other", Region: "us-east-1", Endpoint: s.url, Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}})
+		f, err := uplink.NewFirehose(t.Context(), uplink.StreamOptions{Stream: "other", Region: "us-east-1", Endpoint: s.url, Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestTheStrictEndpointAgreesWithMoto(t *testing.T) {
 		said = append(said, fmt.Sprint(ce.Kind, ce.Code, strings.ReplaceAll(ce.Advice, s.url, "")))
 
 		// The whole way: 1,203 records through the uplink.
-		f, err = uplink.NewFirehose(t.Context(), uplink.FirehoseOptions{Stream: "gps-delivery-stream", Region: "us-east-1", Endpoint: s.url, Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}})
+		f, err = uplink.NewFirehose(t.Context(), uplink.StreamOptions{Stream: "gps-delivery-stream", Region: "us-east-1", Endpoint: s.url, Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}})
 		if err != nil {
 			t.Fatal(err)
 		}

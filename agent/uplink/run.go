@@ -47,6 +47,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 func (u *Uplink) stopped() {
 	u.live.close()
 	u.backlog.close()
+	u.closeIdle()
 	u.setState(StateStopped, "")
 	u.mu.Lock()
 	defer u.mu.Unlock()

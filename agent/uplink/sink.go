@@ -25,6 +25,12 @@ type ByteCounter interface {
 	Bytes() (up, down uint64)
 }
 
+// IdleCloser is what a Sink implements that keeps connections between calls.
+type IdleCloser interface {
+	// CloseIdle closes connections that no call is using.
+	CloseIdle()
+}
+
 // A Failure names one entry of a Put that was not taken while others were.
 type Failure struct {
 	Index     int    // of the entry in the slice that Put was given

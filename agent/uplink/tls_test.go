@@ -63,7 +63,7 @@ func TestCertificatesAreCheckedAtTheTimeThatIsGiven(t *testing.T) {
 	defer ts.Close()
 
 	put := func(now func() time.Time, roots *x509.CertPool) error {
-		f, err := uplink.NewFirehose(t.Context(), uplink.FirehoseOptions{Stream: "s", Region: "us-east-1", Endpoint: ts.URL, Now: now, RootCAs: roots,
+		f, err := uplink.NewFirehose(t.Context(), uplink.StreamOptions{Stream: "s", Region: "us-east-1", Endpoint: ts.URL, Now: now, RootCAs: roots,
 			Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}})
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +95,7 @@ func TestANameThatIsNotResolvedAndAPortThatIsClosedAreTheLinks(t *testing.T) {
 			return (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:1")
 		},
 	} {
-		f, err := uplink.NewFirehose(t.Context(), uplink.FirehoseOptions{Stream: "s", Region: "us-east-1", Dial: dial,
+		f, err := uplink.NewFirehose(t.Context(), uplink.StreamOptions{Stream: "s", Region: "us-east-1", Dial: dial,
 			Credentials: &uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}})
 		if err != nil {
 			t.Fatal(err)

@@ -3,7 +3,6 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -20,9 +19,22 @@ const (
 	tlsTimeout  = 20 * time.Second
 )
 
-// idleTimeout is how long an unused connection is kept. Carriers forget idle TCP flows, the commonest after two to five
-// minutes, and a forgotten one costs a call its whole deadline; a new one costs one handshake.
-const idleTimeout = 100 * time.Second
+// How long an unused connection is kept. Carriers forget idle TCP flows, the commonest after two to five minutes, and a
+// forgotten one costs a call its whole deadline; a new one costs one handshake, which resumption makes small. A connection
+// that the next call would come too late for is closed soon, so that the radio can sleep.
+const (
+	keepMost   = 2 * time.Minute
+	keepMargin = 40 * time.Second // after the linger: the call itself, and a record that comes late
+	keepShort  = 15 * time.Second
+)
+
+// idleTimeout returns how long to keep a connection that is used once a linger.
+func idleTimeout(linger time.Duration) time.Duration {
+	if linger+keepMargin <= keepMost {
+		return linger + keepMargin
+	}
+	return keepShort
+}
 
 // byteCount is what went through a transport's sockets.
 type byteCount struct{ up, down atomic.Uint64 }
@@ -46,8 +58,8 @@ func (c *countedConn) Write(p []byte) (int, error) {
 
 // newTransport returns the one transport of a sink. HTTP/1.1 only: with one call in flight HTTP/2 has nothing to interleave,
 // and a connection that died silently would be found out by pings of its own only.
-func newTransport(dial Dial, roots *x509.CertPool, now func() time.Time, n *byteCount) *http.Transport {
-	proxy := http.ProxyFromEnvironment
+func newTransport(o StreamOptions, sessions *sessions, n *byteCount) *http.Transport {
+	dial, proxy := o.Dial, http.ProxyFromEnvironment
 	if dial != nil {
 		proxy = nil // whoever dials for us decides where to
 	} else {
@@ -65,15 +77,17 @@ func newTransport(dial Dial, roots *x509.CertPool, now func() time.Time, n *byte
 		},
 		TLSClientConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
-			RootCAs:    roots,
-			Time:       now, // a board that wakes in 1970 can check certificates once a GPS has told the time
+			RootCAs:    o.RootCAs,
+			Time:       o.Now, // a board that wakes in 1970 can check certificates once a GPS has told the time
+			// No post-quantum share: docs/decisions/0004-tls-on-a-metered-link.md.
+			CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
 			// Resumption halves what a reconnect costs (RFC 8446 section 2.2: no certificates are sent again).
-			ClientSessionCache: tls.NewLRUClientSessionCache(4),
+			ClientSessionCache: sessions,
 		},
 		TLSHandshakeTimeout: tlsTimeout,
 		MaxIdleConns:        2,
 		MaxIdleConnsPerHost: 2,
-		IdleConnTimeout:     idleTimeout,
+		IdleConnTimeout:     idleTimeout(o.Linger),
 		DisableCompression:  true, // the answers are small; asking for gzip costs more bytes than it saves
 	}
 }

@@ -182,3 +182,10 @@ func (u *Uplink) Drain(ctx context.Context) error {
 		return fmt.Errorf("draining the uplink: %w", ctx.Err())
 	}
 }
+
+// closeIdle closes what the sink keeps open between calls.
+func (u *Uplink) closeIdle() {
+	if c, ok := u.o.Sink.(IdleCloser); ok {
+		c.CloseIdle()
+	}
+}

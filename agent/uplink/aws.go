@@ -1,0 +1,201 @@
+package uplink
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+)
+
+// The deadline of one call: what connecting and answering may take, and the body, base64 and all, at the slowest link
+// that is worth waiting for (2G: 20 kbit/s). A signature is valid for five minutes (AWS Signature Version 4), so that a longer
+// call would be refused at its end.
+const (
+	callBase     = 15 * time.Second
+	slowestBytes = 20_000 / 8 // a second
+	callMost     = 4*time.Minute + 30*time.Second
+)
+
+// Credentials are one fixed set of AWS keys. They are never printed.
+type Credentials struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string // for temporary ones
+}
+
+// String hides the secret, so that no log line can carry it.
+func (c Credentials) String() string { return "credentials of " + c.AccessKeyID }
+
+// GoString is String, for %#v.
+func (c Credentials) GoString() string { return c.String() }
+
+// MarshalText is String, for encoders such as encoding/json and log/slog.
+func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// StreamOptions says which stream a sink writes to, with whose credentials and how. Stream and Region are needed. Of
+// Credentials, CredentialsFile and IoT at most one is set; with none it is the SDK's default chain, without asking a cloud
+// machine's metadata service.
+type StreamOptions struct {
+	Stream   string
+	Region   string
+	Endpoint string // http:// or https:// of a look-alike; empty: AWS, or what AWS_ENDPOINT_URL says
+
+	Credentials     *Credentials
+	CredentialsFile string      // read again when it changes, see [CredentialsFileName]
+	IoT             *IoTOptions // AWS IoT credential provider
+
+	Now         func() time.Time // for signatures and certificates; default: time.Now
+	RootCAs     *x509.CertPool   // who may vouch for the endpoint; nil: AWS_CA_BUNDLE's, else the system's
+	Dial        Dial             // default: net.Dialer and the environment's proxy
+	Linger      time.Duration    // how often a call is to be expected: says how long a connection is worth keeping; default 1 min
+	SessionFile string           // keeps TLS sessions over restarts, readable by the owner alone; empty: they are not kept
+	Log         *slog.Logger     // details; default: discarded
+}
+
+// A service is what the sinks for AWS have in common: one transport, one source of credentials, one clock.
+type service struct {
+	o           StreamOptions
+	name        string // as in its host names
+	action      string // that the credentials must allow
+	cfg         aws.Config
+	client      *http.Client
+	transports  []*http.Transport
+	bytes       byteCount
+	theirTime   atomic.Bool // the endpoint has refused our time: from then on its own is used
+	credentials aws.CredentialsProvider
+}
+
+// newService checks the options and makes the parts. It sends nothing.
+func newService(ctx context.Context, name, action string, o StreamOptions) (*service, error) {
+	if o.Region == "" {
+		return nil, errors.New("no region is given: set uplink.region")
+	}
+	if o.Endpoint != "" {
+		u, err := url.Parse(o.Endpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("endpoint %q: use http://host:port or https://host:port", o.Endpoint)
+		}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Linger <= 0 {
+		o.Linger = time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if bundle := os.Getenv("AWS_CA_BUNDLE"); bundle != "" && o.RootCAs == nil {
+		// The SDK does this for its own HTTP client only.
+		pem, err := os.ReadFile(bundle)
+		if err != nil {
+			return nil, fmt.Errorf("reading AWS_CA_BUNDLE: %w", err)
+		}
+		o.RootCAs = x509.NewCertPool()
+		if !o.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("AWS_CA_BUNDLE %s holds no certificate", bundle)
+		}
+	}
+	s := &service{o: o, name: name, action: action}
+	sessions := newSessions(o.SessionFile, o.Log)
+	transport := newTransport(o, sessions, &s.bytes)
+	s.transports = append(s.transports, transport)
+	s.client = &http.Client{Transport: transport}
+	if err := s.chooseCredentials(ctx, sessions); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// chooseCredentials sets the configuration that clients are made from.
+func (s *service) chooseCredentials(ctx context.Context, sessions *sessions) error {
+	o := &s.o
+	s.cfg = aws.Config{Region: o.Region}
+	switch {
+	case o.Credentials != nil:
+		c := o.Credentials
+		s.credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken))
+	case o.CredentialsFile != "":
+		s.credentials = &fileCredentials{path: o.CredentialsFile}
+	case o.IoT != nil:
+		p, err := newIoTCredentials(*o.IoT, *o, sessions, &s.bytes)
+		if err != nil {
+			return err
+		}
+		s.transports = append(s.transports, p.transport)
+		s.credentials = p
+	default:
+		cfg, err := config.LoadDefaultConfig(ctx,
+			config.WithRegion(o.Region),
+			config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+			// A van is no cloud machine: asking 169.254.169.254 costs seconds of silence at every try.
+			config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
+		if err != nil {
+			return fmt.Errorf("reading the AWS configuration: %w", err)
+		}
+		s.cfg, s.credentials = cfg, cfg.Credentials
+	}
+	s.cfg.Credentials = s.credentials
+	return nil
+}
+
+// forget makes the next call ask for credentials anew: those in use were refused.
+func (s *service) forget() {
+	if p, ok := s.credentials.(interface{ Invalidate() }); ok {
+		p.Invalidate()
+	}
+}
+
+// Bytes returns what went through the sockets, TLS and HTTP heads included, TCP and IP heads not.
+func (s *service) Bytes() (up, down uint64) { return s.bytes.up.Load(), s.bytes.down.Load() }
+
+// CloseIdle closes connections that no call is using: for a change of link, and at the end.
+func (s *service) CloseIdle() {
+	for _, t := range s.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// failed explains why a call failed, and learns from it.
+func (s *service) failed(err error) *CallError {
+	ce := s.explain(err)
+	switch {
+	case ce.Kind == KindClock:
+		s.theirTime.Store(true)
+	case refusedKeys[ce.Code]:
+		s.forget()
+	}
+	return ce
+}
+
+// callDeadline is how long a call with size decoded bytes may take.
+func callDeadline(size int) time.Duration {
+	return min(callBase+time.Duration(size*4/3/slowestBytes)*time.Second, callMost)
+}
+
+// A signer signs with the agent's time instead of the system's. Once the endpoint has refused that time, it signs with what
+// the SDK passes: the system's time corrected by the Date of the endpoint's answers.
+type signer struct {
+	s  *service
+	v4 *v4.Signer
+}
+
+// SignHTTP implements the HTTPSignerV4 of the SDK's clients.
+func (g *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
+	if !g.s.theirTime.Load() {
+		at = g.s.o.Now()
+	}
+	return g.v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
+}
