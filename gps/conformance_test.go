@@ -197,7 +197,11 @@ func difference(g gps.Fix, w gpsdFix) string {
 	}
 	var d []string
 	if class(g) != mode {
-		d = append(d, fmt.Sprintf("mode %s with %d satellites, gpsd has %d", g.Mode, g.Sats, mode))
+		text := fmt.Sprintf("mode %s with %d satellites, gpsd has %d", g.Mode, g.Sats, mode)
+		if g.Reason != "" {
+			text += " (" + g.Reason + ")"
+		}
+		d = append(d, text)
 	}
 	switch {
 	case w.Mode < 2 || g.Mode == gps.ModeNone:
