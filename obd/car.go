@@ -81,6 +81,8 @@ type Handler struct {
 	Sample  func(Sample)
 	Vehicle func(Vehicle)
 	State   func(StateChange)
+	// Trouble gets the trouble codes once after connecting, and when they have changed.
+	Trouble func(Trouble)
 }
 
 // Status is a snapshot of a Car for people and metrics.
@@ -91,7 +93,8 @@ type Status struct {
 	Port    string // as opened; as configured while closed
 	Baud    int    // 0 where it means nothing or is not known yet
 	Vehicle Vehicle
-	Voltage float64 // at the adapter, V; NaN if unknown
+	Voltage float64  // at the adapter, V; NaN if unknown
+	Trouble *Trouble // as last told; nil while the car does not answer, or does not tell; not to be changed
 
 	SpeedHz  float64           // speed answers a second, over the last ten seconds
 	AskedHz  float64           // speed requests a second that the schedule aims at; 0 while not live
@@ -247,6 +250,7 @@ func (c *Car) setState(to State, reason string) {
 		c.mu.Lock()
 		c.answers = nil
 		c.status.AskedHz = 0
+		c.status.Trouble = nil
 		c.mu.Unlock()
 	}
 	if c.handler.State != nil {

@@ -1,6 +1,9 @@
 package obd
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // What follows opens the pure inner parts to the tests.
 
@@ -48,6 +51,16 @@ func VIN(raw []byte, f Framing, ecu string) (string, error) {
 		return "", err
 	}
 	return decodeVIN(msgs, f)
+}
+
+// Codes takes a reply to service 03 through every gate and joins the codes.
+func Codes(raw []byte, f Framing) (string, error) {
+	msgs, err := parseReply("03", raw, sender{framing: f})
+	if err != nil {
+		return "", err
+	}
+	codes, err := decodeCodes(msgs, 3, f)
+	return strings.Join(codes, " "), err
 }
 
 // GuessFraming opens guessFraming.

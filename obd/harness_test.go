@@ -23,6 +23,7 @@ type bench struct {
 	samples  []obd.Sample
 	states   []obd.StateChange
 	vehicles []obd.Vehicle
+	trouble  func(obd.Trouble)
 	absent   error // what Dial answers, if set
 	cut      func()
 }
@@ -74,6 +75,7 @@ func (b *bench) run(t *testing.T) {
 				defer b.mu.Unlock()
 				b.vehicles = append(b.vehicles, v)
 			},
+			Trouble: b.trouble,
 			State: func(s obd.StateChange) {
 				b.mu.Lock()
 				defer b.mu.Unlock()

@@ -139,6 +139,7 @@ type drive struct {
 	sched *schedule
 	count counter
 
+	trouble trouble
 	packs   []packed
 	packBad int // packed requests in a row that went wrong
 
@@ -303,6 +304,9 @@ func (d *drive) keepHouse(ctx context.Context) error {
 			}
 			d.rest = restWatch{}
 		}
+	}
+	if err := d.troubleStep(ctx); err != nil {
+		return err
 	}
 	if d.vinLeft > 0 && now >= d.vinAt {
 		d.vinLeft--

@@ -245,7 +245,7 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 	if n := s.opt.Personality.MaxBytes; n > 0 && len(req) > n {
 		req = req[:n]
 	}
-	if len(req) > 2 && !s.opt.Protocol.can() {
+	if len(req) > 2 && req[0] == 0x01 && !s.opt.Protocol.can() {
 		req = req[:2] // the older buses take one PID
 	}
 	f := s.fault()

@@ -25,6 +25,9 @@ type Vehicle struct {
 	FuelRate  float64 // L/h
 	FuelLevel float64 // %
 
+	MIL                        bool
+	Stored, Pending, Permanent []uint16 // trouble codes: 0x0301 is P0301. The freeze frame, if there is a stored one, is the first's
+
 	// More holds the data bytes of any PID of service 01; it goes before all else.
 	More map[byte][]byte
 }
@@ -43,6 +46,12 @@ func (v Vehicle) pidData(pid byte) []byte {
 		return data
 	}
 	switch pid {
+	case 0x01:
+		a := byte(len(v.Stored))
+		if v.MIL {
+			a |= 0x80
+		}
+		return []byte{a, 0x07, 0x65, 0x00}
 	case 0x04:
 		return one(v.Load * 255 / 100)
 	case 0x05:
@@ -118,7 +127,7 @@ var AllPIDs = func() []byte {
 }()
 
 // EnginePIDs is what the default engine ECU answers: the signals that most cars have.
-var EnginePIDs = []byte{0x04, 0x05, 0x0B, 0x0C, 0x0D, 0x0F, 0x10, 0x11, 0x2F, 0x42, 0x44, 0x5E}
+var EnginePIDs = []byte{0x01, 0x04, 0x05, 0x0B, 0x0C, 0x0D, 0x0F, 0x10, 0x11, 0x2F, 0x42, 0x44, 0x5E}
 
 // supports reports the four mask bytes for PID base, or nil if nothing lies above base.
 func (e ECU) supports(base byte) []byte {
@@ -158,6 +167,21 @@ func (e ECU) answer(v Vehicle, vin string, req []byte) [][]byte {
 			if data := v.pidData(p); data != nil {
 				return [][]byte{append([]byte{0x41, p}, data...)}
 			}
+		}
+	case len(req) == 1:
+		if list, ok := map[byte][]uint16{0x03: v.Stored, 0x07: v.Pending, 0x0A: v.Permanent}[req[0]]; ok {
+			whole := []byte{req[0] + 0x40, byte(len(list))}
+			for _, code := range list {
+				whole = append(whole, byte(code>>8), byte(code))
+			}
+			return [][]byte{whole}
+		}
+	case len(req) == 3 && req[0] == 0x02 && req[2] == 0 && len(v.Stored) > 0:
+		if req[1] == 0x02 {
+			return [][]byte{{0x42, 0x02, 0x00, byte(v.Stored[0] >> 8), byte(v.Stored[0])}}
+		}
+		if data := v.pidData(req[1]); data != nil {
+			return [][]byte{append([]byte{0x42, req[1], 0x00}, data...)}
 		}
 	case len(req) > 2 && len(req) <= 7 && req[0] == 0x01:
 		// ISO 15765-4: up to six PIDs; the answer holds those that there are, in any order.
@@ -218,6 +242,17 @@ func (p Protocol) frames(address string, data []byte, pad bool) ([]string, error
 		return nil, fmt.Errorf("address %q: %w", address, err)
 	}
 	parts := [][]byte{data}
+	if len(data) >= 2 && (data[0] == 0x43 || data[0] == 0x47 || data[0] == 0x4A) {
+		// Trouble codes have no count here, and come by threes, filled up with zeros.
+		body := append([]byte{}, data[2:]...)
+		for len(body)%6 != 0 || len(body) == 0 {
+			body = append(body, 0)
+		}
+		parts = nil
+		for i := 0; i < len(body); i += 6 {
+			parts = append(parts, append([]byte{data[0]}, body[i:i+6]...))
+		}
+	}
 	if len(data) > 7 && data[0] == 0x49 {
 		// Long answers come as numbered messages of four bytes, filled up in front with NULs.
 		body := data[3:]
