@@ -59,6 +59,7 @@ type Result struct {
 	Missing []uuid.UUID // of these, not delivered
 	Foreign int         // delivered, but never made
 	Deliver firehosetest.Counters
+	Truth   func(time.Time) State // where the van was, and what its instruments had to say
 }
 
 // OK reports whether every record that was made was delivered, and nothing else. problem says what is wrong.
@@ -108,7 +109,12 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := drive(ctx, o, sim, server, a); err != nil {
 		return nil, err
 	}
-	return readBack(ctx, filepath.Join(o.Dir, Bucket), made, server.Counters())
+	r, err := readBack(ctx, filepath.Join(o.Dir, Bucket), made, server.Counters())
+	if err != nil {
+		return nil, err
+	}
+	r.Truth = sim.At
+	return r, nil
 }
 
 // prepare makes the directory, and refuses one with an earlier run's objects in it: they would be counted with this run's.

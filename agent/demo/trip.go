@@ -92,7 +92,7 @@ func (t *Trip) next(s State) State {
 		}
 	}
 	change := t.target - s.Speed
-	limit := t.accel * dt
+	limit := min(t.accel, pull(s.Speed)) * dt
 	if change < 0 {
 		limit *= 1.3 // brakes are stronger than the engine
 	}
@@ -134,21 +134,37 @@ func (t *Trip) decide(s State) {
 	}
 }
 
-// engine sets what the engine does at the state's speed and the given acceleration in m/s².
-func (t *Trip) engine(s *State, accel float64) {
-	force := mass*accel + 0.5*airDensity*dragArea*s.Speed*s.Speed
-	if s.Speed > 0 {
+// torquePower is what the engine gives per revolution at full load: 110 kW at 4500/min.
+const torquePower = 110e3 / 4500 // W per 1/min
+
+// rpmAt is the speed of the engine at a speed in m/s: six gears, changed at fixed speeds.
+func rpmAt(speed float64) float64 {
+	kmh := speed * 3.6
+	perKMH := [...]float64{130, 75, 50, 37, 30, 25}[min(int(kmh/18), 5)]
+	return max(idleRPM, perKMH*kmh)
+}
+
+// resistance is the force in N that holds the van back at a speed in m/s.
+func resistance(speed float64) float64 {
+	force := 0.5 * airDensity * dragArea * speed * speed
+	if speed > 0 {
 		force += rolling * mass * gravity
 	}
-	power := max(0, force*s.Speed) + idlePower
+	return force
+}
+
+// pull is the acceleration in m/s² that the engine has to give at a speed in m/s. It is above zero at each speed of a trip.
+func pull(speed float64) float64 {
+	return ((torquePower*rpmAt(speed)-idlePower)/max(speed, 1) - resistance(speed)) / mass
+}
+
+// engine sets what the engine does at the state's speed and the given acceleration in m/s².
+func (t *Trip) engine(s *State, accel float64) {
+	power := max(0, (mass*accel+resistance(s.Speed))*s.Speed) + idlePower
 	fuel := power / efficiency / petrolMJ // kg/s
-	kmh := s.Speed * 3.6
-	// Revolutions per km/h of six gears, changed at fixed speeds.
-	perKMH := [...]float64{130, 75, 50, 37, 30, 25}[min(int(kmh/18), 5)]
-	s.RPM = max(idleRPM, perKMH*kmh)
+	s.RPM = rpmAt(s.Speed)
 	s.FuelRate = fuel * 3600 / petrolKGL
 	s.MAF = fuel * 1000 * airToFuel
-	const torquePower = 110e3 / 4500 // W per 1/min at full load
 	s.Load = min(100, 100*power/(torquePower*s.RPM))
 	s.MAP = 28 + 0.7*s.Load
 	s.Throttle = 12 + 0.75*s.Load
