@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -59,11 +61,23 @@ func (s Status) Unwrap() error { return s.Err }
 // Main runs root as a program: the first SIGINT or SIGTERM ends its context, a second one ends the process at once. It
 // returns the exit status.
 func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	// Who asks a second time does not want to wait for the end of the first.
-	defer context.AfterFunc(ctx, stop)()
-	return Run(ctx, root, args, stdout, stderr)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		// First this: whoever sees that the first signal has arrived can rely on the second.
+		signal.Stop(signals)
+		cancel()
+	})
+	code := Run(ctx, root, args, stdout, stderr)
+	cancel()
+	watch.Wait()
+	return code
 }
 
 // Run does what the arguments say and returns the exit status. An error that is neither BadNews, Failure nor Status is a
