@@ -32,9 +32,10 @@
 //
 // NMEA 0183 only: binary protocols are skipped as noise; gpsd understands more, and is a source. Through gpsd, dates are as
 // gpsd corrects them, and of several receivers that it has the first one heard is used until it falls silent.
-// Dates are as the receiver gives them, not corrected for the
-// rollover of the week number. The epoch of a leap second (23:59:60) is lost. A device that another program uses is
-// noticed by its TIOCEXCL, which does not bind a process that runs as root.
 //
-// The package knows nothing of cars, files on disk or clouds, and can be used alone.
+// Dates are as the receiver gives them, not corrected for the rollover of the week number. The epoch of a leap second
+// (23:59:60) is lost. A device that another program uses is noticed by its TIOCEXCL, which does not bind a process that
+// runs as root.
+//
+// The package knows nothing of cars, clouds or, but for [Options.Memory], files on disk, and can be used alone.
 package gps

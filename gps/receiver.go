@@ -24,7 +24,12 @@ type Options struct {
 	// The device's name is the resolved one, not that of a link to it. release is called when the port is closed. An error is
 	// the reason why the port is not to be touched.
 	Claim func(device string) (release func(), err error)
-	// Candidates lists the serial ports that auto looks at; default: the ports of the system.
+	// Memory is a file in which the line speeds that worked and the port that auto took are kept over restarts, to be tried
+	// first; empty: they are forgotten. Its loss costs some seconds at the next start, so it is not synced, and what is wrong
+	// with it only goes to Logger.
+	Memory string
+	// Candidates lists the serial ports that auto looks at; default: the ports of the
+	// system, by the stable names that udev gives them where it does.
 	Candidates func() ([]string, error)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger

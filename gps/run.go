@@ -36,6 +36,7 @@ type Receiver struct {
 	asm       epochs
 	lastBaud  map[string]int // the speed that worked, by device
 	lastAuto  string         // the device that auto took
+	kept      memory         // what Options.Memory holds
 	lastEpoch time.Duration
 	cycle     time.Duration // between the last two epochs
 
@@ -83,7 +84,8 @@ func New(opt Options) (*Receiver, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Receiver{opt: opt, source: src, log: opt.Logger, lastBaud: make(map[string]int)}
+	r := &Receiver{opt: opt, source: src, log: opt.Logger}
+	r.recall()
 	r.asm = NewAssembler(r.onFix)
 	if src.kind == gpsdSource {
 		if len(opt.Init) > 0 {

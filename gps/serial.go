@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.bug.st/serial"
+	"golang.org/x/sys/unix"
 )
 
 // serialReadTimeout lets a reader look up now and then, so that a port can be closed; it does not bound the session.
@@ -79,13 +80,16 @@ func realDevice(name string) string {
 	return name
 }
 
+// busyAdvice is what a person can do about a port in use.
+const busyAdvice = " is in use by another program (gpsd, ModemManager or a getty often hold it): obdagent doctor names it; stop it, or read a gpsd through gpsd://"
+
 // openReason says for a person why a serial device cannot be opened.
 func openReason(name string, err error) string {
 	var p *serial.PortError
 	if errors.As(err, &p) {
 		switch p.Code() {
 		case serial.PortBusy:
-			return name + " is in use by another program: run obdagent doctor"
+			return name + busyAdvice
 		case serial.PermissionDenied:
 			return name + ": no permission; add the user to the group that owns the device (often dialout)"
 		case serial.InvalidSerialPort:
@@ -94,32 +98,67 @@ func openReason(name string, err error) string {
 			return name + " does not take this line speed"
 		}
 	}
+	if errors.Is(err, unix.EBUSY) {
+		return name + busyAdvice
+	}
 	return fmt.Sprintf("%s: %v", name, err)
 }
 
 // listPorts returns the serial ports of the system without opening any: opening a port that another program uses would
-// change its line speed. Ports that the kernel writes its console to are left out, as are UARTs that do not exist.
-func listPorts() ([]string, error) {
-	console, err := os.ReadFile("/sys/class/tty/console/active")
+// change its line speed.
+func listPorts() ([]string, error) { return portsUnder("/") }
+
+// portsUnder returns the serial ports of the system with the given root. Ports that the kernel writes its console to are
+// left out, as are UARTs that do not exist.
+func portsUnder(root string) ([]string, error) {
+	class := filepath.Join(root, "sys/class/tty")
+	console, err := os.ReadFile(filepath.Join(class, "console/active"))
 	if err != nil {
 		console = nil // a container: no console to keep off
 	}
 	consoles := strings.Fields(string(console))
+	links := stableNames(root)
 	var ports []string
 	for _, pattern := range []string{"ttyUSB*", "ttyACM*", "ttyAMA*", "ttymxc*", "ttyO*", "ttySC*", "ttyS[0-9]*"} {
-		found, err := filepath.Glob("/dev/" + pattern)
+		found, err := filepath.Glob(filepath.Join(root, "dev", pattern))
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", pattern, err)
 		}
 		for _, name := range found {
 			tty := filepath.Base(name)
 			// Type 0 is PORT_UNKNOWN: a number that the driver reserves, without a UART (Documentation/ABI/testing/sysfs-tty).
-			kind, err := os.ReadFile("/sys/class/tty/" + tty + "/type")
+			kind, err := os.ReadFile(filepath.Join(class, tty, "type"))
 			if err == nil && strings.TrimSpace(string(kind)) == "0" && strings.HasPrefix(tty, "ttyS") || slices.Contains(consoles, tty) {
 				continue
+			}
+			if link, ok := links[tty]; ok {
+				name = link
 			}
 			ports = append(ports, name)
 		}
 	}
 	return ports, nil
+}
+
+// stableNames returns the names that stay with a device or its socket, by the kernel's name of the device. The device's
+// own come first; adapters without a serial number share one, which then leads to one of them only, and the others go by
+// their socket.
+func stableNames(root string) map[string]string {
+	names := make(map[string]string)
+	for _, dir := range []string{"by-id", "by-path"} {
+		links, err := filepath.Glob(filepath.Join(root, "dev/serial", dir, "*"))
+		if err != nil {
+			continue // not reached: the pattern is well formed
+		}
+		for _, link := range links {
+			target, err := os.Readlink(link)
+			if err != nil {
+				continue // gone in the meantime
+			}
+			if tty := filepath.Base(target); names[tty] == "" {
+				names[tty] = link
+			}
+		}
+	}
+	return names
 }

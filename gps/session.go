@@ -122,6 +122,7 @@ type session struct {
 	heard time.Duration // when the last valid sentence came, or the opening
 	good  uint64        // valid sentences so far
 	probe *probe        // nil once the speed is known
+	known bool          // the port gave a good sentence
 
 	graceFor time.Duration // the deadline that a grace was given for
 	graceEnd time.Duration
@@ -186,6 +187,10 @@ func (s *session) check() error {
 		return s.checkProbe(now)
 	}
 	if good := s.r.asm.Counts().Sentences; good != s.good {
+		if !s.known {
+			s.known = true
+			s.r.learned(s.p)
+		}
 		s.good, s.heard = good, now
 	}
 	quiet := now - s.heard
