@@ -147,6 +147,7 @@ func (a *Agent) openSources() (err error) {
 			Init:   a.cfg.GPS.Init,
 			Now:    clock.Boottime,
 			Claim:  a.ports.claim("GPS"),
+			Memory: filepath.Join(a.cfg.Buffer.Dir, "gps.json"),
 			Logger: a.log.With("part", "gps"),
 		}); err != nil {
 			return err
