@@ -1,23 +1,79 @@
 package clock
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
 // keepBoots bounds the file. A van that is started fifty times a day and is without coverage for a day still has all of them.
 const keepBoots = 64
 
+// keepPairs bounds what is kept of one boot: the oldest, and the latest others.
+const keepPairs = 8
+
+// maxDrift is how fast a board's clock may run off: crystals of gateways are specified to 20 to 50 millionths over their
+// temperature range, and age by a few a year.
+const maxDrift = 100e-6
+
+// A pair is what a boot knew of the time at one moment.
+type pair struct {
+	Mono   time.Duration `json:"boottime_ns"`
+	Offset time.Duration `json:"utc_minus_boottime_ns"`
+}
+
 // A boot is what one boot learned.
 type boot struct {
-	ID     string        `json:"boot_id"`
-	Offset time.Duration `json:"utc_minus_boottime_ns"`
-	Source Source        `json:"source"`
+	ID     string `json:"boot_id"`
+	Source Source `json:"source"`
+	Pairs  []pair `json:"pairs"` // at least one, in the order of Mono
+}
+
+// last is the latest pair.
+func (b *boot) last() pair { return b.Pairs[len(b.Pairs)-1] }
+
+// offset is the offset at a moment: between two pairs interpolated, outside of them that of the nearest.
+func (b *boot) offset(mono time.Duration) time.Duration {
+	i, _ := slices.BinarySearchFunc(b.Pairs, mono, func(p pair, m time.Duration) int { return cmp.Compare(p.Mono, m) })
+	switch i {
+	case 0:
+		return b.Pairs[0].Offset
+	case len(b.Pairs):
+		return b.last().Offset
+	}
+	from, to := b.Pairs[i-1], b.Pairs[i]
+	share := float64(mono-from.Mono) / float64(to.Mono-from.Mono)
+	return from.Offset + time.Duration(share*float64(to.Offset-from.Offset))
+}
+
+// learn adds what the boot knows by now. A change that the board's clock can have run off meanwhile stands beside what was
+// known; a smaller time makes it a better estimate of the same; and one beyond the contradiction makes all before it wrong.
+func (b *boot) learn(p pair) {
+	for len(b.Pairs) > 0 && b.last().Mono >= p.Mono { // an epoch that arrived before NTP was asked
+		b.Pairs = b.Pairs[:len(b.Pairs)-1]
+	}
+	if len(b.Pairs) > 0 {
+		last := b.last()
+		change := (p.Offset - last.Offset).Abs()
+		drift := time.Duration(maxDrift * float64(p.Mono-last.Mono))
+		switch {
+		case change <= drift:
+		case change <= contradiction:
+			b.Pairs = b.Pairs[:len(b.Pairs)-1]
+		default:
+			b.Pairs = b.Pairs[:0]
+		}
+	}
+	if len(b.Pairs) == keepPairs {
+		b.Pairs = slices.Delete(b.Pairs, 1, 2)
+	}
+	b.Pairs = append(b.Pairs, p)
 }
 
 // boots holds the latest boots, the oldest first.
@@ -63,8 +119,9 @@ func loadBoots(path string) (boots, error) {
 		return boots{}, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, x := range b.Boots {
-		if x.ID == "" || (x.Source != GNSS && x.Source != NTP) {
-			return boots{}, fmt.Errorf("%s: boot %q has source %q", path, x.ID, x.Source)
+		sorted := slices.IsSortedFunc(x.Pairs, func(a, b pair) int { return cmp.Compare(a.Mono, b.Mono) })
+		if x.ID == "" || (x.Source != GNSS && x.Source != NTP) || len(x.Pairs) == 0 || !sorted {
+			return boots{}, fmt.Errorf("%s: boot %q, source %q, %d pairs: not as this program writes it", path, x.ID, x.Source, len(x.Pairs))
 		}
 	}
 	return b, nil

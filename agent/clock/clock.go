@@ -33,6 +33,9 @@ const (
 	maxStep = 15 * time.Second
 	// contradiction is the difference at which the receiver and the learned offset cannot both be right.
 	contradiction = 2 * time.Second
+	// holdover is how long a receiver's time is better than a synchronised system clock: a board's clock that runs off by 50
+	// millionths is 2 s wrong by then.
+	holdover = 12 * time.Hour
 	// window is the number of epochs over which the offset is the largest seen: a serial line only ever delays, so the largest
 	// UTC minus arrival is the nearest to the truth.
 	window = 64
@@ -76,6 +79,7 @@ type Clock struct {
 	lastMono time.Duration // of the previous epoch
 	recent   [window]time.Duration
 	nRecent  int
+	lastGood time.Duration // when the receiver last vouched for the time, else when the process began
 	dropped  uint64
 	saveErr  error
 }
@@ -93,8 +97,9 @@ func Open(o Options) (*Clock, error) {
 	}
 	if b, ok := c.boots.find(o.BootID); ok {
 		// The process restarted within one boot: boottime went on, so what was learned still holds.
-		c.offset, c.source = b.Offset, b.Source
+		c.offset, c.source = b.last().Offset, b.Source
 	}
+	c.lastGood = o.Boottime()
 	return c, err
 }
 
@@ -140,7 +145,8 @@ func (c *Clock) Epoch(utc time.Time, mono time.Duration) (time.Time, bool) {
 		if c.source != GNSS {
 			reason = fmt.Sprintf("%d consistent epochs of the receiver", c.run)
 		}
-		c.set(GNSS, best)
+		c.lastGood = mono
+		c.set(GNSS, best, mono)
 	}
 	trusted := c.source == GNSS
 	to := c.source
@@ -162,20 +168,23 @@ func (c *Clock) snap(utc, system time.Time) (time.Time, bool) {
 	return t, !t.Before(c.opts.Build) && t.Before(c.opts.Build.Add(horizon))
 }
 
-// set notes the offset, and keeps it on disk when it is new or has moved by more than a tenth of a second. c.mu is held.
-func (c *Clock) set(src Source, offset time.Duration) {
+// set notes the offset as of a moment, and keeps it on disk when it is new or has moved by more than a tenth of a second. c.mu
+// is held.
+func (c *Clock) set(src Source, offset, mono time.Duration) {
 	c.source, c.offset = src, offset
 	b, ok := c.boots.find(c.opts.BootID)
-	if ok && b.Source == src && (b.Offset-offset).Abs() < 100*time.Millisecond {
+	if ok && b.Source == src && (b.last().Offset-offset).Abs() < 100*time.Millisecond {
 		return
 	}
-	c.boots.put(boot{ID: c.opts.BootID, Offset: offset, Source: src})
+	b.ID, b.Source = c.opts.BootID, src
+	b.learn(pair{Mono: mono, Offset: offset})
+	c.boots.put(b)
 	c.saveErr = c.boots.save(c.opts.Path)
 }
 
-// poll looks at the kernel's flag: NTP is taken when the receiver says nothing. c.mu is held.
+// poll looks at the kernel's flag: NTP is taken when the receiver says nothing, or has not for long. c.mu is held.
 func (c *Clock) poll() (reason string) {
-	if c.source == GNSS || c.opts.Synced == nil || !c.opts.Synced() {
+	if c.opts.Synced == nil || c.source == GNSS && c.opts.Boottime()-c.lastGood < holdover || !c.opts.Synced() {
 		return ""
 	}
 	now := c.opts.System()
@@ -185,7 +194,8 @@ func (c *Clock) poll() (reason string) {
 	if c.source != NTP {
 		reason = "the system clock is synchronised"
 	}
-	c.set(NTP, time.Duration(now.UnixNano())-c.opts.Boottime())
+	mono := c.opts.Boottime()
+	c.set(NTP, time.Duration(now.UnixNano())-mono, mono)
 	return reason
 }
 
@@ -201,6 +211,9 @@ func (c *Clock) At(mono time.Duration) (time.Time, Source) {
 	from := c.source
 	reason := c.poll()
 	to, offset := c.source, c.offset
+	if b, ok := c.boots.find(c.opts.BootID); ok && mono < b.last().Mono {
+		offset = b.offset(mono)
+	}
 	c.mu.Unlock()
 	c.changed(from, to, reason)
 	if to == None {
@@ -236,7 +249,7 @@ func (c *Clock) Date(bootID string, mono time.Duration, system time.Time) (t tim
 		b, ok := c.boots.find(bootID)
 		c.mu.Unlock()
 		if ok {
-			return time.Unix(0, int64(b.Offset+mono)).UTC(), b.Source, true
+			return time.Unix(0, int64(b.offset(mono)+mono)).UTC(), b.Source, true
 		}
 	}
 	final = bootID != c.opts.BootID

@@ -303,7 +303,10 @@ func TestADamagedFileIsSaidAndForgotten(t *testing.T) {
 	for name, text := range map[string]string{
 		"cut":            `{"boots":[{"boot_id":"b","utc_minus_boo`,
 		"NUL bytes":      strings.Repeat("\x00", 64),
-		"unknown source": `{"boots":[{"boot_id":"b","utc_minus_boottime_ns":1,"source":"guess"}]}`,
+		"unknown source": `{"boots":[{"boot_id":"b","source":"guess","pairs":[{"boottime_ns":1,"utc_minus_boottime_ns":1}]}]}`,
+		"no pairs":       `{"boots":[{"boot_id":"b","source":"gnss","pairs":[]}]}`,
+		"out of order": `{"boots":[{"boot_id":"b","source":"gnss","pairs":[{"boottime_ns":2,"utc_minus_boottime_ns":1},` +
+			`{"boottime_ns":1,"utc_minus_boottime_ns":1}]}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
