@@ -84,6 +84,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := prepare(o.Dir); err != nil {
 		return nil, err
 	}
+	fmt.Fprintf(o.Out, "obdagent demo: trip %d for %v, everything in %s\n", o.Seed, o.For, o.Dir)
 	server, err := firehosetest.New(firehosetest.Options{
 		Addr:        "127.0.0.1:0",
 		Streams:     []firehosetest.Stream{{Name: config.Default().Uplink.Stream, Bucket: Bucket, Interval: deliverEvery}},
