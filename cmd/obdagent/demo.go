@@ -68,7 +68,6 @@ Exit status: 0 every record that was made was delivered, and nothing else, 1 not
 }
 
 func runDemo(c *cobra.Command, o demo.Options) error {
-	fmt.Fprintf(o.Out, "obdagent demo: trip %d for %v, everything in %s\n", o.Seed, o.For, o.Dir)
 	r, err := demo.Run(c.Context(), o)
 	if errors.Is(err, demo.ErrEarlierRun) {
 		return fmt.Errorf("--dir: %w", err)

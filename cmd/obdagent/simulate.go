@@ -66,11 +66,8 @@ const simulatedHeader = "# A configuration for the simulated adapter and receive
 
 func simulate(c *cobra.Command, o demo.SimOptions) error {
 	s, err := demo.NewSimulation(o)
-	if _, refused := errors.AsType[*net.OpError](err); refused {
-		return cli.Failure{Err: err} // the address is fine, but somebody else's
-	}
 	if err != nil {
-		return err
+		return notSimulated(err)
 	}
 	path := filepath.Join(o.Dir, "config.toml")
 	text := simulatedHeader + fmt.Sprintf(`[vehicle]
@@ -106,6 +103,17 @@ read     obdfleet report %s
 		return cli.Failure{Err: err}
 	}
 	return nil
+}
+
+// notSimulated tells an address that cannot be one from an address that is somebody else's.
+func notSimulated(err error) error {
+	if _, wrong := errors.AsType[*net.AddrError](err); wrong {
+		return fmt.Errorf("%w: use tcp://host:port, such as tcp://127.0.0.1:35000", err)
+	}
+	if _, refused := errors.AsType[*net.OpError](err); refused {
+		return cli.Failure{Err: fmt.Errorf("%w: name another port with --obd", err)}
+	}
+	return err
 }
 
 // writeSimulated writes the configuration, but over nothing else than an earlier one of its kind.

@@ -66,7 +66,7 @@ Exit status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
 		},
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return cli.Status{Code: statusUsage, Err: fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
+		return cli.Status{Code: statusUsage, Err: cli.FlagError(c, err)}
 	})
 	addConfigFlag(c, &path)
 	c.Flags().StringVar(&socket, "socket", "", "the agent's socket (default: status.socket of the configuration, "+config.Default().Status.Socket+")")

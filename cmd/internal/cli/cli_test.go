@@ -41,8 +41,12 @@ func waits(c *cobra.Command) error {
 
 // program is a root command that does run.
 func program(run func(*cobra.Command) error) *cobra.Command {
+	do := &cobra.Command{Use: "do", Short: "Do it", Args: cli.NoArguments, RunE: func(c *cobra.Command, _ []string) error { return run(c) }}
+	do.Flags().Duration("for", 0, "how long")
+	do.Flags().Uint64P("seed", "s", 0, "where from")
+	do.Flags().Bool("well", false, "how")
 	root := cli.Root("prog", "Tries the frame", "prog tries the frame.",
-		&cobra.Command{Use: "do", Short: "Do it", Args: cli.NoArguments, RunE: func(c *cobra.Command, _ []string) error { return run(c) }},
+		do,
 		&cobra.Command{Use: "one [FILE]", Short: "Take one", Args: cli.AtMostOne("file"), RunE: func(*cobra.Command, []string) error { return nil }},
 		cli.Group("many", "Hold others", &cobra.Command{Use: "first", Short: "Be first", Args: cli.NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}),
 		cli.VersionCommand("prog"))
@@ -115,6 +119,10 @@ func TestMistakesSayWhatToDo(t *testing.T) {
 		"do it":              "prog do: \"it\" is too much: the command takes no arguments\n",
 		"do --now":           "prog do: unknown flag: --now: see prog do --help\n",
 		"do -x":              "prog do: unknown shorthand flag: 'x' in -x: see prog do --help\n",
+		"do --for a":         "prog do: invalid argument \"a\" for \"--for\" flag: use a duration such as 30s, 5m or 1h: see prog do --help\n",
+		"do -s -1":           "prog do: invalid argument \"-1\" for \"-s, --seed\" flag: use a whole number from 0: see prog do --help\n",
+		"do --well=so":       "prog do: invalid argument \"so\" for \"--well\" flag: use a bool: see prog do --help\n",
+		"do --for":           "prog do: flag needs an argument: --for: see prog do --help\n",
 		"one a b":            "prog one: \"b\" is too much: the command takes one file\n",
 		"many":               "prog many: say which command: see prog many --help\n",
 		"many frist":         "prog many: there is no command \"frist\": did you mean prog many first?\n",

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -12,11 +13,34 @@ func Root(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	root.Long = long
 	root.SilenceUsage = true  // a screen of usage would hide the one line that says what is wrong
 	root.SilenceErrors = true // Run prints them
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w: see %s --help", err, c.CommandPath())
-	})
+	root.SetFlagErrorFunc(FlagError)
 	root.SetHelpCommand(helpCommand())
 	return root
+}
+
+// FlagError says what is wrong with a flag, and where to read about it.
+func FlagError(c *cobra.Command, err error) error {
+	text := err.Error()
+	// invalid argument "soon" for "--for" flag: time: invalid duration "soon": the parser's insides help nobody.
+	if said, _, ok := strings.Cut(text, ` flag: `); ok && strings.HasPrefix(text, "invalid argument ") {
+		text = said
+		name := strings.TrimSuffix(said[strings.LastIndex(said, "--")+len("--"):], `"`)
+		if f := c.Flags().Lookup(name); f != nil {
+			text = fmt.Sprintf("%s: use a %s", said, kind(f.Value.Type()))
+		}
+	}
+	return fmt.Errorf("%s: see %s --help", text, c.CommandPath())
+}
+
+// kind is a flag's type, for people.
+func kind(of string) string {
+	switch of {
+	case "duration":
+		return "duration such as 30s, 5m or 1h"
+	case "uint64":
+		return "whole number from 0"
+	}
+	return of
 }
 
 // Group makes a command that does nothing but hold others.
