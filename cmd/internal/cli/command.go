@@ -21,12 +21,12 @@ func Root(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 // FlagError says what is wrong with a flag, and where to read about it.
 func FlagError(c *cobra.Command, err error) error {
 	text := err.Error()
-	// invalid argument "soon" for "--for" flag: time: invalid duration "soon": the parser's insides help nobody.
+	// After the flag come the insides of a parser of numbers, which help nobody.
 	if said, _, ok := strings.Cut(text, ` flag: `); ok && strings.HasPrefix(text, "invalid argument ") {
 		text = said
 		name := strings.TrimSuffix(said[strings.LastIndex(said, "--")+len("--"):], `"`)
 		if f := c.Flags().Lookup(name); f != nil {
-			text = fmt.Sprintf("%s: use a %s", said, kind(f.Value.Type()))
+			text = fmt.Sprintf("%s: use %s", said, kind(f.Value.Type()))
 		}
 	}
 	return fmt.Errorf("%s: see %s --help", text, c.CommandPath())
@@ -36,11 +36,13 @@ func FlagError(c *cobra.Command, err error) error {
 func kind(of string) string {
 	switch of {
 	case "duration":
-		return "duration such as 30s, 5m or 1h"
+		return "a duration such as 30s, 5m or 1h"
 	case "uint64":
-		return "whole number from 0"
+		return "a whole number from 0"
+	case "bool":
+		return "true or false"
 	}
-	return of
+	return "a " + of
 }
 
 // Group makes a command that does nothing but hold others.
