@@ -29,8 +29,11 @@ type writer struct {
 	durable  acks   // what the last committed frame acknowledges
 	uuid     [16]byte
 	lastID   uint64
+	written  bool       // something was committed since Open
 	spares   []fileInfo // zeros or an earlier life, of the right size
 	leftover []fileInfo // to be removed, at the latest when the disk works again
+
+	quarantine []fileInfo // oldest first
 }
 
 // Commit makes everything durable that was appended before, but for what [Stats.LostRecords] says was given up. When it
@@ -211,6 +214,9 @@ func (l *Log) writeFrame(first uint64, count int, records []byte) error {
 	if sh != nil {
 		to = 0
 	}
+	if w.dirty {
+		w.enc.h.flags |= flagContinued
+	}
 	if _, err := w.f.WriteAt(w.enc.seal(w.cur.id, at, w.cur.size, sh), to); err != nil {
 		return fmt.Errorf("write segment %s: %w", w.cur.name, err)
 	}
@@ -229,6 +235,7 @@ func (l *Log) sync() error {
 		return fmt.Errorf("sync segment %s: %w", w.cur.name, err)
 	}
 	w.durable.copyFrom(&w.sent, maxRanges)
+	w.written = true
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inflight.drop(w.sentBytes, w.sentCount)

@@ -29,7 +29,11 @@ import (
 //	24 | buffer UUID         | 16 bytes, the same in all segments of a directory
 //	40 | first seq           | 8 bytes
 //	48 | gap from            | 8 bytes: numbers from here up to first seq will never come
-//	56 | gap reason          | 4 bytes: 0 none, 1 overflow, 2 damaged, 3 torn
+//	56 | gap reason          | 1 byte: 0 none, 1 overflow, 2 damaged, 3 torn
+//	57 | opened              | 1 byte: 1 in the first segment that a process writes after Open. The last commit before it
+//	   |                     | may be torn; those before any other segment were synced
+//	58 | recycled            | 1 byte: 1 if there was an earlier life: what is behind the last frame may be its
+//	59 | zero                | 1 byte
 //	60 | size                | 4 bytes: of the file
 //
 // Frame, one for each commit (more when a commit is large), at a multiple of 8 bytes. Its header never crosses a
@@ -46,7 +50,7 @@ import (
 //	 |  bytes|  bytes|       |        |       |    CRC|              | maybe deflated| multiple of 8    |
 //	 +-------+-------+-------+--------+-------+-------+--------------+---------------+------------------+
 //
-//	flags        unknown ones must be understood; none is defined
+//	flags        unknown ones must be understood. 1: continued, not the first frame of its commit
 //	CRC          of the 48 bytes of the header but itself: it covers body CRC and segment id too
 //	first seq    of the first record; of the next one to be written if count is 0
 //	acked below  all records below are acknowledged
@@ -72,6 +76,9 @@ const (
 
 	codecNone    = 0
 	codecDeflate = 1
+
+	flagContinued = 1 << 0 // the frame was synced together with the one before it
+	knownFlags    = flagContinued
 )
 
 // The first byte can not occur in UTF-8, so that no text record holds the magic; CR LF and ^Z show a file that was
@@ -86,17 +93,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // gapReasons are the codes of the reasons on disk.
 var gapReasons = [...]string{"", ReasonOverflow, ReasonDamaged, ReasonTorn}
 
-func gapCode(reason string) uint32 {
+func gapCode(reason string) uint8 {
 	for i, r := range gapReasons {
 		if r == reason {
-			return uint32(i)
+			return uint8(i)
 		}
 	}
 	return 0
 }
 
-func gapReason(code uint32) string {
-	if code == 0 || code >= uint32(len(gapReasons)) {
+func gapReason(code uint8) string {
+	if code == 0 || int(code) >= len(gapReasons) {
 		return ReasonDamaged
 	}
 	return gapReasons[code]
@@ -111,6 +118,8 @@ type segmentHeader struct {
 	first     uint64
 	gapFrom   uint64
 	gapReason string
+	opened    bool // the first one after an Open
+	recycled  bool // the file may hold an earlier life
 	size      uint32
 }
 
@@ -123,7 +132,13 @@ func (h *segmentHeader) put(b []byte) {
 	copy(b[24:40], h.uuid[:])
 	le.PutUint64(b[40:], h.first)
 	le.PutUint64(b[48:], h.gapFrom)
-	le.PutUint32(b[56:], gapCode(h.gapReason))
+	b[56], b[57], b[58], b[59] = gapCode(h.gapReason), 0, 0, 0
+	if h.opened {
+		b[57] = 1
+	}
+	if h.recycled {
+		b[58] = 1
+	}
 	le.PutUint32(b[60:], h.size)
 	le.PutUint32(b[12:], crcAround(b[:segmentHeaderBytes], 12))
 }
@@ -143,7 +158,9 @@ func parseSegmentHeader(b []byte) (h segmentHeader, ok bool) {
 	copy(h.uuid[:], b[24:40])
 	h.first = le.Uint64(b[40:])
 	h.gapFrom = le.Uint64(b[48:])
-	h.gapReason = gapReason(le.Uint32(b[56:]))
+	h.gapReason = gapReason(b[56])
+	h.opened = b[57] == 1
+	h.recycled = b[58] == 1
 	h.size = le.Uint32(b[60:])
 	return h, true
 }
@@ -221,7 +238,7 @@ func parseFrameHeader(b []byte) (h frameHeader, ok bool) {
 
 // known says whether this version can read the frame.
 func (h *frameHeader) known(name string, at int64) error {
-	if h.flags != 0 || h.codec > codecDeflate {
+	if h.flags&^knownFlags != 0 || h.codec > codecDeflate {
 		return fmt.Errorf("segment %s: offset %d: %w: frame flags %#x, codec %d: use the newer program, or move the directory away",
 			name, at, ErrFormat, h.flags, h.codec)
 	}

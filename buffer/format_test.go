@@ -67,7 +67,7 @@ func TestNewerVersionsAreRefusedByName(t *testing.T) {
 	tests := map[string]func(b []byte){
 		"a newer segment version": func(b []byte) { b[8] = 2; reseal(b[:64], 12) },
 		"an unknown segment flag": func(b []byte) { b[11] = 1; reseal(b[:64], 12) },
-		"an unknown frame flag":   func(b []byte) { b[64+3] = 1; reseal(b[64:64+48], 4) },
+		"an unknown frame flag":   func(b []byte) { b[64+3] = 0x80; reseal(b[64:64+48], 4) },
 		"an unknown codec":        func(b []byte) { b[64+43] = 9; reseal(b[64:64+48], 4) },
 	}
 	for name, change := range tests {

@@ -7,8 +7,10 @@ import "io"
 type fsys interface {
 	// Lock makes the directory and takes the named lock file for this process, or returns ErrLocked.
 	Lock(name string) (io.Closer, error)
-	// ReadDir lists the regular files, in any order.
-	ReadDir() ([]fileInfo, error)
+	// ReadDir lists the regular files, in any order, of the directory itself ("") or of one in it.
+	ReadDir(sub string) ([]fileInfo, error)
+	// Link gives a file a second name, in a directory below, which it makes if there is none.
+	Link(from, to string) error
 	// Create makes a new file, open for reading and writing, mode 0600. It fails if there is one.
 	Create(name string) (file, error)
 	// Open opens a file for reading, and for writing if asked to.
@@ -23,6 +25,8 @@ type fsys interface {
 type fileInfo struct {
 	Name string
 	Size int64
+
+	zeros bool // nothing was written to it but zeros
 }
 
 // file is an open file.

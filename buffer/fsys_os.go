@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var errRemoved = fmt.Errorf("the file was removed while in use: %w", os.ErrNotExist)
+
 // osDir is a directory of the operating system.
 type osDir struct{ path string }
 
@@ -18,6 +20,10 @@ func (d osDir) Lock(name string) (io.Closer, error) {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) {
+		// The file need not be written: records are kept in memory until the disk can be.
+		f, err = os.OpenFile(filepath.Join(d.path, name), os.O_RDONLY, 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
@@ -32,8 +38,8 @@ func (d osDir) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
-func (d osDir) ReadDir() ([]fileInfo, error) {
-	entries, err := os.ReadDir(d.path)
+func (d osDir) ReadDir(sub string) ([]fileInfo, error) {
+	entries, err := os.ReadDir(filepath.Join(d.path, sub))
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +84,14 @@ func (d osDir) Rename(from, to string) error {
 	return os.Rename(filepath.Join(d.path, from), filepath.Join(d.path, to))
 }
 
+func (d osDir) Link(from, to string) error {
+	to = filepath.Join(d.path, to)
+	if err := os.Mkdir(filepath.Dir(to), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return os.Link(filepath.Join(d.path, from), to)
+}
+
 func (d osDir) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
 
 func (d osDir) SyncDir() error {
@@ -100,6 +114,11 @@ func (f osFile) Sync() error {
 	err := ignoringEINTR(func() error { return unix.Fdatasync(int(f.Fd())) })
 	if err != nil {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+	}
+	// What is written to a file without a name is gone with the process.
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err == nil && st.Nlink == 0 {
+		return &os.PathError{Op: "sync", Path: f.Name(), Err: errRemoved}
 	}
 	return nil
 }

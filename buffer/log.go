@@ -58,6 +58,9 @@ type Log struct {
 	tail       uint64     // number behind the last good record on disk
 	tailReason string     // why tail..committed is missing
 
+	toSetAside  bool // there is a damaged segment that is not in quarantine
+	quarantined int  // files there
+
 	waiting int           // Readers waiting on changed
 	changed chan struct{} // closed, and made anew, when committed moves
 
@@ -130,7 +133,11 @@ func open(dir fsys, opts Options) (_ *Log, err error) {
 		l.w.leftover = append(l.w.leftover, f)
 		l.bytes += f.Size
 	}
+	l.openQuarantine()
 	l.removeLeftover()
+	for _, s := range l.segments {
+		l.toSetAside = l.toSetAside || s.damaged
+	}
 	if len(l.segments) > 0 && l.acks.next(1) < l.segments[0].first {
 		s := l.segments[0]
 		s.gapKnown = true

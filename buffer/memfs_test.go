@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 
 	"obdagent/buffer"
@@ -84,7 +86,7 @@ func (m *memFS) Lock(name string) (io.Closer, error) {
 	return memLock{m}, nil
 }
 
-func (m *memFS) ReadDir() ([]buffer.FileInfo, error) {
+func (m *memFS) ReadDir(sub string) ([]buffer.FileInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.check("readdir", "."); err != nil {
@@ -92,6 +94,11 @@ func (m *memFS) ReadDir() ([]buffer.FileInfo, error) {
 	}
 	var list []buffer.FileInfo
 	for name, n := range m.names {
+		dir, base := path.Split(name)
+		if dir = strings.TrimSuffix(dir, "/"); dir != sub {
+			continue
+		}
+		name = base
 		list = append(list, buffer.FileInfo{Name: name, Size: int64(len(n.seen))})
 	}
 	return list, nil
@@ -138,6 +145,24 @@ func (m *memFS) Rename(from, to string) error {
 	delete(m.names, from)
 	m.names[to] = n
 	m.pending = append(m.pending, dirOp{op: "rename", from: from, to: to, node: n})
+	return nil
+}
+
+func (m *memFS) Link(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.check("link", from); err != nil {
+		return err
+	}
+	n := m.names[from]
+	switch {
+	case n == nil:
+		return &fs.PathError{Op: "link", Path: from, Err: fs.ErrNotExist}
+	case m.names[to] != nil:
+		return &fs.PathError{Op: "link", Path: to, Err: fs.ErrExist}
+	}
+	m.names[to] = n
+	m.pending = append(m.pending, dirOp{op: "create", to: to, node: n})
 	return nil
 }
 

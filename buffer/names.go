@@ -46,6 +46,10 @@ type segment struct {
 	gapKnown  bool   // whether the following was read from the header
 	gapFrom   uint64 // numbers from here up to first never came to disk whole
 	gapReason string // why
+	headless  bool   // its header never came to disk, so that nothing is known of a gap
+	earlier   bool   // written before Open
+	damaged   bool   // something in it is not what was written
+	aside     bool   // it has a name in the quarantine too; only the holder of Log.writing looks
 	failed    bool   // a write or sync failed: never written again
 	gone      bool   // deleted or recycled: what a Reader reads from it may be from another life
 }

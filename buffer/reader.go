@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 )
 
 // A Reader hands out committed records in order. Any number of Readers may read a Log; each belongs to one goroutine at
@@ -23,9 +24,47 @@ type Reader struct {
 	have    bool
 	decoded bool
 	at      int64
+	end     int64  // of the last frame passed, 0 if what follows it was damaged
 	skipped bool   // whether there is damage between it and the last good one
 	rest    []byte // its records from number seq on
 	seq     uint64
+
+	bad badPlace
+}
+
+// badPlace is where a Reader can not read.
+type badPlace struct {
+	seg   *segment
+	next  uint64
+	since time.Time
+	tries int
+	blind bool // go on without what can not be read of seg
+}
+
+// When what can not be read counts as damaged: a cable that is plugged in again works within seconds.
+const (
+	readTries    = 3
+	readPatience = 10 * time.Second
+)
+
+// givesUp says whether what can not be read of a segment shall count as damaged: it was tried several times over a while,
+// and the storage is known to work otherwise. While all of it is away nothing is lost.
+func (r *Reader) givesUp(seg *segment) bool {
+	b := &r.bad
+	if b.seg != seg || b.next != r.next {
+		*b = badPlace{seg: seg, next: r.next, since: time.Now()}
+	}
+	b.tries++
+	if b.blind || b.tries < readTries || time.Since(b.since) < readPatience {
+		return false
+	}
+	if _, err := r.l.dir.ReadDir(""); err != nil {
+		return false
+	}
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	b.blind = r.l.problem == ""
+	return b.blind
 }
 
 // Reader returns a Reader that begins at record from; at 0, at the oldest record that is not acknowledged.
@@ -82,6 +121,9 @@ func (r *Reader) TryNext() (Entry, bool, error) {
 		}
 		if err != nil {
 			r.Close()
+			if !errors.Is(err, ErrFormat) && r.givesUp(seg) {
+				continue
+			}
 			return Entry{}, false, err
 		}
 	}
@@ -92,7 +134,7 @@ func (r *Reader) Close() {
 	if r.f != nil {
 		_ = r.f.Close() // it was only read
 	}
-	r.seg, r.f, r.have, r.skipped = nil, nil, false, false
+	r.seg, r.f, r.have, r.skipped, r.end = nil, nil, false, false, 0
 }
 
 // locate finds the segment of the next record, or the gap that it is in, or neither if there is nothing to read yet.
@@ -141,6 +183,9 @@ func (r *Reader) locate() (Entry, *segment, error) {
 func (r *Reader) lose(to uint64, reason string) Entry {
 	from := r.next
 	to = min(to, r.l.acks.until(from))
+	if reason == ReasonDamaged {
+		r.l.noteDamage(from, to)
+	}
 	if reason != ReasonOverflow { // overflow was counted when it happened
 		r.l.lost[reason] += r.l.damaged.missing(from, to)
 		r.l.damaged.add(from, to)
@@ -163,12 +208,13 @@ func (r *Reader) overtaken(seg *segment) bool {
 // read returns the next entry from a segment that has it. ok is false if it has to be looked for again.
 func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 	if err := r.openSegment(seg); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
+		blind := r.bad.blind && r.bad.seg == seg
+		if !errors.Is(err, fs.ErrNotExist) && !blind {
 			return Entry{}, false, err
 		}
 		// The file is gone, and nothing but a person can have removed it, if the directory is still ours.
-		files, derr := r.l.dir.ReadDir()
-		if derr != nil || !slices.ContainsFunc(files, func(f fileInfo) bool { return f.Name == lockName }) {
+		files, derr := r.l.dir.ReadDir("")
+		if !blind && (derr != nil || !slices.ContainsFunc(files, func(f fileInfo) bool { return f.Name == lockName })) {
 			return Entry{}, false, err
 		}
 		r.l.mu.Lock()
@@ -191,6 +237,7 @@ func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 				return r.segmentEnd(seg)
 			}
 		}
+		r.end = r.sc.off
 		if r.h.end() <= r.next {
 			r.have, r.skipped = false, false
 			continue
@@ -201,7 +248,7 @@ func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 				return Entry{}, false, err
 			}
 			if damaged {
-				r.have, r.skipped = false, true
+				r.have, r.skipped, r.end = false, true, 0
 				continue
 			}
 		}
@@ -226,14 +273,14 @@ func (r *Reader) decodeFrame() (damaged bool, err error) {
 // fromFrame returns the next record from the frame at hand, or the loss of those before it.
 func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 	if r.h.first > r.next {
+		reason, err := r.whyMissing(seg)
+		if err != nil {
+			return Entry{}, false, err
+		}
 		r.l.mu.Lock()
 		defer r.l.mu.Unlock()
 		if seg.gone {
 			return Entry{}, false, nil
-		}
-		reason := ReasonDamaged
-		if !r.skipped {
-			reason = ReasonOverflow
 		}
 		return r.lose(min(r.h.first, seg.next), reason), true, nil
 	}
@@ -254,6 +301,47 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 	}
 }
 
+// whyMissing says why the records before the frame at hand are not there. If they and all that follows them in the segment
+// are of the last commit before a process ended without notice, they were never promised.
+func (r *Reader) whyMissing(seg *segment) (string, error) {
+	if !r.skipped {
+		return ReasonOverflow, nil
+	}
+	if r.h.flags&flagContinued == 0 || !r.l.lastOfLife(seg) {
+		return ReasonDamaged, nil
+	}
+	ahead := scanner{name: r.sc.name, r: r.f, id: seg.id, limit: r.sc.limit, off: r.sc.off, blind: r.sc.blind}
+	for {
+		h, _, _, ok, err := ahead.next()
+		switch {
+		case err != nil:
+			return "", err
+		case !ok:
+			return ReasonTorn, nil
+		case h.flags&flagContinued == 0:
+			return ReasonDamaged, nil
+		}
+	}
+}
+
+// lastOfLife says whether a segment is the last that a process wrote before this one, or before an Open in between.
+func (l *Log) lastOfLife(seg *segment) bool {
+	l.mu.Lock()
+	if !seg.earlier {
+		l.mu.Unlock()
+		return false
+	}
+	i := slices.Index(l.segments, seg)
+	if i < 0 || i+1 >= len(l.segments) || !l.segments[i+1].earlier {
+		l.mu.Unlock()
+		return true
+	}
+	after := l.segments[i+1]
+	l.mu.Unlock()
+	h, life := l.readSegmentHeader(after)
+	return life == lifeNotBegun || life == lifeBegun && h.opened
+}
+
 // segmentEnd is called when the segment has no more frames although it should hold the next record.
 func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 	l := r.l
@@ -269,39 +357,66 @@ func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 	}
 	l.mu.Unlock()
 	if after != nil {
-		from, reason := l.readGap(after)
+		h, life := l.readSegmentHeader(after)
+		from, reason := gapOf(&h, life, after.first)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		after.gapKnown, after.gapFrom, after.gapReason = true, from, reason
-		if from >= seg.first && from < seg.next && !seg.gone {
-			seg.next = from
+		after.gapKnown, after.gapFrom, after.gapReason, after.headless = true, from, reason, life == lifeNotBegun
+		if from < seg.next && !seg.gone {
+			seg.next = max(from, seg.first)
 		}
 		return Entry{}, false, nil
 	}
+	clean := seg.earlier && r.end > 0 && isEnd(&r.sc, r.end)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	reason := ReasonDamaged
+	if i := slices.Index(l.segments, seg); i >= 0 && i+1 < len(l.segments) {
+		switch after := l.segments[i+1]; {
+		case after.headless: // a cut in the first commit after an Open: it followed what was torn
+			reason = ReasonTorn
+		case clean && after.id > seg.id+1: // there can have been another one behind, which was given up
+			reason = ReasonOverflow
+		}
+	}
 	if seg.gone {
 		return Entry{}, false, nil
 	}
-	return r.lose(seg.next, ReasonDamaged), true, nil
+	return r.lose(seg.next, reason), true, nil
 }
 
 // readGap reads from the header of a segment which numbers before it are missing, and why.
 func (l *Log) readGap(s *segment) (from uint64, reason string) {
+	h, life := l.readSegmentHeader(s)
+	return gapOf(&h, life, s.first)
+}
+
+func gapOf(h *segmentHeader, life int, first uint64) (from uint64, reason string) {
+	if life != lifeBegun {
+		return first, ReasonDamaged
+	}
+	return h.gapFrom, h.gapReason
+}
+
+// readSegmentHeader reads the header of a segment, and whether it is of its present life.
+func (l *Log) readSegmentHeader(s *segment) (h segmentHeader, life int) {
 	f, err := l.dir.Open(s.name, false)
 	if err != nil {
-		return s.first, ReasonDamaged
+		return h, lifeIllegible
 	}
 	defer func() { _ = f.Close() }()
 	var b [segmentHeaderBytes]byte
 	if _, err := f.ReadAt(b[:], 0); err != nil {
-		return s.first, ReasonDamaged
+		return h, lifeIllegible
 	}
 	h, ok := parseSegmentHeader(b[:])
-	if !ok || h.id != s.id {
-		return s.first, ReasonDamaged
+	switch {
+	case ok && h.id == s.id:
+		return h, lifeBegun
+	case ok || allZero(b[:]):
+		return h, lifeNotBegun
 	}
-	return h.gapFrom, h.gapReason
+	return h, lifeIllegible
 }
 
 // openSegment makes seg the open one, and takes in how far it may be read.
@@ -320,6 +435,7 @@ func (r *Reader) openSegment(seg *segment) error {
 	}
 	r.seg, r.f = seg, f
 	r.sc.start(seg.name, f, seg.id, end)
+	r.sc.blind = r.bad.blind && r.bad.seg == seg
 	if end < segmentHeaderBytes {
 		return nil
 	}

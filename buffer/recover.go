@@ -1,8 +1,10 @@
 package buffer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -17,7 +19,7 @@ const illegibleSkip = maxFrameRecords
 type recovered struct {
 	segments []*segment
 	spares   []fileInfo
-	odd      []fileInfo // spares of another size, to be removed
+	odd      []fileInfo // spares of another size, segments that were not begun: to be removed
 	lastID   uint64
 	uuid     [16]byte
 	hasUUID  bool
@@ -31,20 +33,22 @@ type recovered struct {
 // recoverDir reads the directory and the newest segment with a good frame in it: the newest one, but after a cut in the
 // moment of a roll, or damage.
 func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, error) {
-	files, err := dir.ReadDir()
+	files, err := dir.ReadDir("")
 	if err != nil {
 		return nil, fmt.Errorf("list directory: %w", err)
 	}
 	r := &recovered{tail: 1, next: 1, acks: acks{below: 1}}
-	witness := uint64(1)
+	witness, witnessName := uint64(1), ""
 	for _, f := range files {
 		if first, id, ok := parseName(f.Name, segmentExt); ok && first <= math.MaxUint64/2 {
 			r.lastID = max(r.lastID, id)
-			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: max(first, 1), size: f.Size, end: f.Size})
+			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: max(first, 1), size: f.Size, end: f.Size, earlier: true})
 		} else if first, id, ok := parseName(f.Name, spareExt); ok {
 			// A spare had records before: its name is one more witness of the numbers that are used.
 			r.lastID = max(r.lastID, id)
-			witness = max(witness, first)
+			if first > witness {
+				witness, witnessName = first, f.Name
+			}
 			if f.Size == segmentBytes {
 				r.spares = append(r.spares, f)
 			} else {
@@ -59,27 +63,15 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 			s.next = r.segments[i+1].first
 		}
 	}
-	if n := len(r.segments); n > 0 {
-		r.tail = r.segments[n-1].first
-	}
-	r.next = r.tail
-	known := false
-	for i, s := range slices.Backward(r.segments) {
-		found, err := r.readEnd(dir, s, i == len(r.segments)-1)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			known = true
-			break
-		}
-		log.Info("segment without a good frame", "segment", s.name)
+	known, err := r.findEnd(dir, log)
+	if err != nil {
+		return nil, err
 	}
 	if witness > r.next {
-		r.next, r.tailReason = witness, ReasonDamaged
+		r.next = witness
+		if r.tailReason == "" {
+			r.tailReason = witnessReason(dir, witnessName)
+		}
 	}
 	switch {
 	case len(r.segments) == 0:
@@ -91,62 +83,147 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 	return r, nil
 }
 
+// witnessReason says why there is nothing up to the number in the name of a spare. If it had records, those before them are
+// gone too, and somebody took them away. If it is new it was made for the first record after some that were torn.
+func witnessReason(dir fsys, name string) string {
+	f, err := dir.Open(name, false)
+	if err != nil {
+		return ReasonDamaged
+	}
+	defer func() { _ = f.Close() }()
+	var b [segmentHeaderBytes]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) || !allZero(b[:]) {
+		return ReasonDamaged
+	}
+	return ReasonTorn
+}
+
+// findEnd reads segments from the newest one on until it knows where the log ends and what is acknowledged. Mostly the
+// newest one tells both. known is false if none tells what is acknowledged.
+func (r *recovered) findEnd(dir fsys, log *slog.Logger) (known bool, err error) {
+	named := uint64(1)
+	for len(r.segments) > 0 {
+		s := r.segments[len(r.segments)-1]
+		s.next = s.first
+		begun := false
+		known, begun, err = r.readEnd(dir, s, true)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if begun {
+			break
+		}
+		// It was named and nothing was written: there was a cut in the moment of a roll. Its name tells which numbers were
+		// used, by records that had not been committed.
+		log.Info("segment was not begun", "segment", s.name)
+		named = max(named, s.first)
+		r.segments = r.segments[:len(r.segments)-1]
+		if err != nil {
+			continue
+		}
+		// Not a spare: its name must not be there any more when there is a later one, whose header knows why the numbers
+		// between are missing.
+		r.odd = append(r.odd, fileInfo{Name: s.name, Size: s.size})
+	}
+	if len(r.segments) == 0 {
+		r.tail, r.next = named, named
+		return false, nil
+	}
+	if named > r.next {
+		r.next = named
+		if r.tailReason == "" {
+			r.tailReason = ReasonTorn
+		}
+	}
+	for n := len(r.segments) - 2; n >= 0 && !known; n-- {
+		s := r.segments[n]
+		if known, _, err = r.readEnd(dir, s, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return known, nil
+}
+
 // readEnd reads one segment. newest says that numbers are taken from it, not only acknowledgements. found tells that it
-// has a good frame.
-func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found bool, err error) {
+// has a good frame, begun that something was written to it.
+func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun bool, err error) {
 	f, err := dir.Open(s.name, false)
 	if err != nil {
-		return false, fmt.Errorf("open newest segment: %w", err)
+		return false, false, fmt.Errorf("open newest segment: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	var sc scanner
 	sc.start(s.name, f, s.id, s.size)
-	state, size, err := r.readHeader(&sc, s)
+	sc.blind = true // a sector that died must not keep the agent from starting
+	state, header, err := r.readHeader(&sc, s)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	var dec frameDecoder
-	var got acks
 	legible := uint64(0) // the end of what frames claim to hold whose records are damaged
 	end := int64(segmentHeaderBytes)
+	// Only headers are read on the way to the end; then bodies, from the last one back to one that is good. Damage before
+	// it is for Readers to find.
+	var places []int64
 	for {
-		h, at, _, ok, err := sc.next()
+		_, at, _, ok, err := sc.next()
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		if !ok {
 			break
 		}
+		places = append(places, at)
+	}
+	for _, at := range slices.Backward(places) {
+		b, err := sc.bytes(at, frameHeaderBytes)
+		if err != nil {
+			return false, false, err
+		}
+		h, _ := parseFrameHeader(b)
 		body, err := sc.body(&h, at)
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
-		if _, err := dec.decode(&h, body, &got); err != nil {
+		if _, err := dec.decode(&h, body, &r.acks); err != nil {
 			legible = max(legible, h.end())
 			continue
 		}
 		found = true
-		end = sc.off
-		r.acks, got = got, r.acks
+		end = min(at+frameHeaderBytes+int64(h.body), s.size)
 		if newest {
 			s.next = max(s.next, h.end())
 		}
+		break
 	}
 	if !newest {
-		return found, nil
+		return found, true, nil
 	}
 	s.end = end
 	r.tail, r.next = s.next, s.next
-	if !found && state == lifeNotBegun {
-		return false, nil
+	if !found && header.gapFrom < s.first {
+		// The segment goes when there is nothing in it: what its header says is taken over by the next one.
+		r.tail, r.tailReason = header.gapFrom, header.gapReason
 	}
-	if legible > r.tail {
-		r.next, r.tailReason = legible, ReasonTorn
+	dark, size := sc.dark > end, int64(header.size)
+	if !found && state == lifeNotBegun && !dark {
+		return false, false, nil
 	}
-	if s.size < size || !found && state == lifeIllegible || legible <= r.tail && !isEnd(&sc, end) {
+	switch {
+	case legible > r.next:
+		r.next = legible
+		r.tailReason = cmp.Or(r.tailReason, ReasonTorn)
+	case legible == 0 && !dark && s.size >= size && found && header.recycled && !isEnd(&sc, end):
+		// The zeros behind the frame were not written: it is of the last commit, which ended there or went on. Or they were,
+		// and damage took the frame that was written over them. Both are reported, as the likelier one.
+		r.next, r.tailReason = r.next+illegibleSkip, ReasonTorn
+		return true, true, nil
+	}
+	if dark || s.size < size || !found && state == lifeIllegible || legible == 0 && !isEnd(&sc, end) {
 		r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
+		s.damaged = true
 	}
-	return found, nil
+	return found, true, nil
 }
 
 // What the header of a segment says of this life.
@@ -156,14 +233,15 @@ const (
 	lifeIllegible        // something else
 )
 
-// readHeader looks at the segment header and returns what it says, and the size the file should have.
-func (r *recovered) readHeader(sc *scanner, s *segment) (life int, size int64, err error) {
+// readHeader looks at the segment header and returns what it says, with the size the file should have.
+func (r *recovered) readHeader(sc *scanner, s *segment) (life int, h segmentHeader, err error) {
+	none := segmentHeader{size: uint32(s.size), gapFrom: s.first}
 	if s.size < segmentHeaderBytes {
-		return lifeIllegible, s.size, nil
+		return lifeIllegible, none, nil
 	}
 	b, err := sc.bytes(0, segmentHeaderBytes)
 	if err != nil {
-		return 0, 0, err
+		return 0, none, err
 	}
 	h, ok := parseSegmentHeader(b)
 	switch {
@@ -171,11 +249,14 @@ func (r *recovered) readHeader(sc *scanner, s *segment) (life int, size int64, e
 		if !r.hasUUID {
 			r.uuid, r.hasUUID = h.uuid, true
 		}
-		return lifeBegun, int64(h.size), h.known(s.name)
-	case ok, allZero(b):
-		return lifeNotBegun, s.size, nil
+		return lifeBegun, h, h.known(s.name)
+	case ok:
+		none.recycled = true
+		return lifeNotBegun, none, nil
+	case allZero(b):
+		return lifeNotBegun, none, nil
 	}
-	return lifeIllegible, s.size, nil
+	return lifeIllegible, none, nil
 }
 
 // isEnd says whether the log ends cleanly at off: zeros where the next frame would be, or no room for one.

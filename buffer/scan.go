@@ -17,6 +17,9 @@ type scanner struct {
 	id    uint64
 	limit int64 // bytes from here on are not looked at
 
+	blind bool  // what can not be read counts as damage
+	dark  int64 // where the last such place ends
+
 	off   int64 // where the next frame is expected
 	win   []byte
 	winAt int64
@@ -27,6 +30,7 @@ func (s *scanner) start(name string, r io.ReaderAt, id uint64, limit int64) {
 	s.name, s.r, s.id, s.limit = name, r, id, limit
 	s.off = framePlace(segmentHeaderBytes)
 	s.win, s.winAt = s.win[:0], 0
+	s.blind, s.dark = false, 0
 }
 
 // next returns the header of the next frame and where it begins. ok is false if there is none before limit. skipped
@@ -83,8 +87,12 @@ func (s *scanner) bytes(off int64, n int) ([]byte, error) {
 		}
 		s.win, s.winAt = s.win[:size], off
 		if err := readAround(s.r, s.win, off); err != nil {
-			s.win = s.win[:0]
-			return nil, fmt.Errorf("read segment %s: %w", s.name, err)
+			if !s.blind {
+				s.win = s.win[:0]
+				return nil, fmt.Errorf("read segment %s: %w", s.name, err)
+			}
+			clear(s.win)
+			s.dark = off + int64(size)
 		}
 	}
 	return s.win[off-s.winAt:][:n], nil

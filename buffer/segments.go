@@ -44,7 +44,7 @@ func (l *Log) roll(first uint64) (*segmentHeader, error) {
 	w.f = f
 	h := &segmentHeader{
 		version: formatVersion, id: s.id, uuid: w.uuid, first: first,
-		gapFrom: s.gapFrom, size: uint32(s.size),
+		gapFrom: s.gapFrom, opened: !w.written, recycled: !spare.zeros, size: uint32(s.size),
 	}
 	if s.gapFrom < first {
 		h.gapReason = s.gapReason
@@ -79,6 +79,9 @@ func (l *Log) room() (fileInfo, error) {
 			// Files that can not be removed take the room: to drop records for them would help nobody.
 			return fileInfo{}, fmt.Errorf("remove %s: the storage refuses: check it", w.leftover[0].Name)
 		}
+		if l.thinQuarantine(0) {
+			continue
+		}
 		if err := l.giveUp(); err != nil {
 			return fileInfo{}, err
 		}
@@ -94,6 +97,11 @@ func (l *Log) create(size int64) error {
 	name := segmentName(l.committed, w.lastID, spareExt)
 	l.mu.Unlock()
 	f, err := l.dir.Create(name)
+	if errors.Is(err, fs.ErrNotExist) { // the directory was removed
+		if err = l.relock(); err == nil {
+			f, err = l.dir.Create(name)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("create segment: %w", err)
 	}
@@ -106,7 +114,7 @@ func (l *Log) create(size int64) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	info := fileInfo{Name: name, Size: size}
+	info := fileInfo{Name: name, Size: size, zeros: true}
 	l.mu.Lock()
 	l.bytes += size
 	l.mu.Unlock()
@@ -116,6 +124,18 @@ func (l *Log) create(size int64) error {
 		return fmt.Errorf("fill segment %s: %w", name, err)
 	}
 	w.spares = append(w.spares, info)
+	return nil
+}
+
+// relock makes the directory anew and takes it, after it was removed under us.
+func (l *Log) relock() error {
+	lock, err := l.dir.Lock(lockName)
+	if err != nil {
+		return fmt.Errorf("make the directory again: %w", err)
+	}
+	l.log.Warn("the directory was removed; it is made again")
+	_ = l.lock.Close() // of a file without a name
+	l.lock = lock
 	return nil
 }
 
@@ -161,6 +181,7 @@ func (l *Log) giveUp() error {
 // recycle discards the segments whose acknowledgement is durable.
 func (l *Log) recycle() {
 	l.removeLeftover()
+	l.setAside()
 	w := &l.w
 	if w.cur == nil {
 		return // acknowledgements are durable in the newest segment, which has to stay
@@ -168,7 +189,7 @@ func (l *Log) recycle() {
 	for {
 		l.mu.Lock()
 		i := slices.IndexFunc(l.segments, func(s *segment) bool {
-			return s != w.cur && w.durable.covers(s.first, s.next)
+			return s != w.cur && w.durable.covers(s.first, s.next) && !(s.gapKnown && s.gapFrom < s.first && !w.durable.covers(s.gapFrom, s.first))
 		})
 		var s *segment
 		if i >= 0 {
@@ -185,15 +206,20 @@ func (l *Log) recycle() {
 // discard takes a segment out of the log and makes a spare of its file, or removes it.
 func (l *Log) discard(s *segment) {
 	w := &l.w
+	l.setAside()
 	l.mu.Lock()
 	s.gone = true
+	damaged := s.damaged
 	if i := slices.Index(l.segments, s); i >= 0 {
 		l.segments = slices.Delete(l.segments, i, i+1)
 	}
 	keep := !s.failed && s.size == int64(l.opts.SegmentBytes) && len(w.spares) < maxSpares && l.bytes <= l.opts.MaxBytes
 	l.mu.Unlock()
 	info := fileInfo{Name: s.name, Size: s.size}
-	if keep {
+	switch {
+	case damaged && !s.aside && l.moveAside(s):
+		return
+	case keep && !s.aside:
 		spare := fileInfo{Name: segmentName(s.first, s.id, spareExt), Size: s.size}
 		err := l.dir.Rename(info.Name, spare.Name)
 		if err == nil {
