@@ -45,7 +45,7 @@ const patience = 60 * time.Second
 // surroundings are a child's whole environment: nothing of the machine's configuration or credentials.
 func surroundings(tmp string, more ...string) []string {
 	return append([]string{programVariable + "=1", "PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + tmp,
-		"AWS_EC2_METADATA_DISABLED=true", "GORACE=halt_on_error=1"}, more...)
+		"AWS_EC2_METADATA_DISABLED=true", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, more...)
 }
 
 // command is the program as a child process, with dir as its working directory.
