@@ -225,7 +225,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.commitNow()
 			a.drain(ctx)
 		}},
-		{tasks: []task{{"uplink", a.uplink.Run}}},
+		{tasks: []task{{"uplink", a.uplink.Run}, {"link", a.watchLink}}},
 		{tasks: []task{{"buffer", a.buffer.Run}, {"commits", a.commits}}, after: func() {
 			if closed = a.buffer.Close(); closed != nil {
 				closed = fmt.Errorf("close the buffer: %w", closed)

@@ -40,18 +40,33 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		return nil, err
 	}
 	return uplink.New(a.buffer, uplink.Options{
-		Encoder:   encoder,
-		Sink:      sink,
-		Linger:    u.Linger,
-		Pack:      u.Pack,
-		Gzip:      u.Compression == config.CompressionGzip,
-		LiveFirst: u.Order == config.OrderLiveFirst,
+		Encoder:    encoder,
+		Sink:       sink,
+		Linger:     u.Linger,
+		Pack:       u.Pack,
+		Gzip:       u.Compression == config.CompressionGzip,
+		LiveFirst:  u.Order == config.OrderLiveFirst,
+		DailyBytes: u.DailyBytes,
+		Today: func() (time.Time, bool) {
+			t, src := a.clock.Now()
+			return t, src != clock.None
+		},
+		StateFile: filepath.Join(a.cfg.Buffer.Dir, "uplink.json"),
 		Aside:     a.setAside,
 		OnState: func(c uplink.StateChange) {
 			a.transition("uplink", string(c.From), string(c.To), c.Reason)
 		},
 		Log: a.log.With("part", "uplink"),
 	})
+}
+
+// watchLink tells the uplink when the van got another way to the net. Where the kernel does not let us listen, dead connections are found
+// out by their deadlines.
+func (a *Agent) watchLink(ctx context.Context) error {
+	if err := uplink.WatchLink(ctx, a.uplink.LinkChanged); err != nil {
+		a.log.Info("changes of the link are not noticed", "err", err)
+	}
+	return nil
 }
 
 // streamOptions says which stream of AWS is written to, and with whose credentials.

@@ -152,6 +152,7 @@ func (a *Agent) uplinkStatus() status.Uplink {
 	s := status.Uplink{
 		State: string(u.State), Reason: u.Reason, Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
 		Retried: u.Retried, Aside: u.Aside, BytesUp: u.BytesUp, BytesDown: u.BytesDown,
+		BilledBytes: u.BilledBytes, Day: u.Day, DayBytes: u.DayBytes, DayRecords: u.DayRecords, BudgetBytes: u.BudgetBytes,
 	}
 	if !u.Since.IsZero() {
 		s.Since = seconds(time.Since(u.Since))

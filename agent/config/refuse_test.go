@@ -331,7 +331,6 @@ var unbuilt = []struct{ text, want string }{
 	{"[[obd.pid]]\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A\"\nmax = 9", `c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`},
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
-	{"[uplink]\ndaily_bytes = \"50MB\"", `c.toml:2: uplink.daily_bytes: a daily budget: not built yet; write 0`},
 	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; leave it out`},
 	{"[status]\npage_position = true", `c.toml:2: status.page_position: the page: not built yet; leave it out`},
 }

@@ -29,10 +29,6 @@ var unbuilt = []struct {
 		"delivery to a Kinesis data stream", `write "firehose" or "directory"`,
 	},
 	{
-		"uplink.daily_bytes", func(c *Config) bool { return c.Uplink.DailyBytes > 0 },
-		"a daily budget", "write 0",
-	},
-	{
 		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
 		"the page and /metrics", "leave it out",
 	},

@@ -45,6 +45,8 @@ func (s *Snapshot) Line() string {
 	b.uint("delivered", s.Uplink.Delivered)
 	b.uint("failed_calls", s.Uplink.Failed)
 	b.uint("bytes_up", s.Uplink.BytesUp)
+	b.add("bytes_today", count(s.Uplink.DayBytes))
+	b.add("billed_bytes", count(s.Uplink.BilledBytes))
 	b.float("last_success_s", s.Uplink.LastAge, 0)
 	b.add("up", strconv.FormatFloat(s.Uptime, 'f', 0, 64))
 	return b.String()
@@ -78,7 +80,7 @@ func (s *Snapshot) Render(w io.Writer) error {
 	if strings.Contains(s.Uplink.Reason, target) {
 		target = "" // the reason says where, too
 	}
-	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp))+" up",
+	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp))+" up", today(s.Uplink),
 		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), target, s.Uplink.Reason)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -115,6 +117,19 @@ func Quote(value string) string {
 		}
 	}
 	return value
+}
+
+// today says what the day has cost, and how much of its budget that is.
+func today(u Uplink) string {
+	switch {
+	case u.DayBytes == 0:
+		return ""
+	case u.BudgetBytes > 0:
+		return size(int64(u.DayBytes)) + " of " + size(u.BudgetBytes) + " today"
+	case u.DayRecords > 0:
+		return fmt.Sprintf("%s today, %d B a record", size(int64(u.DayBytes)), u.DayBytes/u.DayRecords)
+	}
+	return size(int64(u.DayBytes)) + " today"
 }
 
 func text(format, s string) string {

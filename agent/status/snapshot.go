@@ -100,16 +100,24 @@ type Buffer struct {
 
 // Uplink is the way to the cloud, or to a directory.
 type Uplink struct {
-	State     string   `json:"state"`
-	Since     float64  `json:"since_s"`
-	Reason    string   `json:"reason,omitempty"`
-	Target    string   `json:"target"`
-	Delivered uint64   `json:"delivered"` // records
-	Calls     uint64   `json:"calls"`
-	Failed    uint64   `json:"failed_calls"`
-	Retried   uint64   `json:"retried_entries"`
-	Aside     uint64   `json:"set_aside"` // records that can never be taken
-	BytesUp   uint64   `json:"bytes_up"`
-	BytesDown uint64   `json:"bytes_down"`
-	LastAge   *float64 `json:"last_success_age_s,omitempty"`
+	State     string  `json:"state"`
+	Since     float64 `json:"since_s"`
+	Reason    string  `json:"reason,omitempty"`
+	Target    string  `json:"target"`
+	Delivered uint64  `json:"delivered"` // records
+	Calls     uint64  `json:"calls"`
+	Failed    uint64  `json:"failed_calls"`
+	Retried   uint64  `json:"retried_entries"`
+	Aside     uint64  `json:"set_aside"` // records that can never be taken
+	BytesUp   uint64  `json:"bytes_up"`
+	BytesDown uint64  `json:"bytes_down"`
+	// BilledBytes is what was delivered, each Firehose record rounded up to 5 KiB.
+	BilledBytes uint64 `json:"billed_bytes,omitempty"`
+	// Day is the date, in UTC, that the next two count: bytes both ways and records delivered.
+	Day        string `json:"day,omitempty"`
+	DayBytes   uint64 `json:"day_bytes,omitempty"`
+	DayRecords uint64 `json:"day_records,omitempty"`
+	// BudgetBytes is what a day may have; 0: no budget.
+	BudgetBytes int64    `json:"budget_bytes,omitempty"`
+	LastAge     *float64 `json:"last_success_age_s,omitempty"`
 }

@@ -190,6 +190,6 @@ func (u *Uplink) open(from uint64) {
 		u.live, u.backlog = lane{rd: u.log.reader(0)}, lane{done: true}
 		return
 	}
-	u.live = lane{rd: u.log.reader(from), next: from}
+	u.live = lane{rd: u.log.reader(from), next: from, empty: time.Now()}
 	u.backlog = lane{rd: u.log.reader(0), limit: from}
 }

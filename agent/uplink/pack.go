@@ -62,6 +62,7 @@ type batch struct {
 type packer struct {
 	join  bool    // several lines into one entry
 	bytes int     // of one call as it is sent, at most MaxCallBytes
+	most  int     // of the next call, where a budget leaves less; 0: no limit
 	gzip  bool    // an entry is sent as one gzip member
 	ratio float64 // bytes sent of each byte of lines, as it was of late; 1 without gzip
 }
@@ -76,10 +77,14 @@ func (p *packer) maxLine() int {
 
 // callRoom returns how many bytes of lines go into one call. Lines that do not shrink at all are within the limits too.
 func (p *packer) callRoom() int {
-	if p.gzip {
-		return min(int(float64(p.bytes)/p.ratio), MaxCallBytes-MaxEntries*gzipSlack)
+	n := p.bytes
+	if p.most > 0 {
+		n = min(n, p.most)
 	}
-	return p.bytes
+	if p.gzip {
+		return min(int(float64(n)/p.ratio), MaxCallBytes-MaxEntries*gzipSlack)
+	}
+	return n
 }
 
 // entryRoom returns how many bytes of lines are joined into an entry that begins with a line of n bytes.

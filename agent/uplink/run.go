@@ -26,8 +26,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 	u.setState(StateStarting, "")
 	u.backlogEnd = u.log.committed()
 	u.open(u.backlogEnd)
-	u.attempt, u.urgent, u.lost = 0, false, nil
-	u.nextTry = time.Now().Add(time.Duration(u.o.Rand.Int64N(int64(min(u.o.Linger, startJitter)) + 1)))
+	u.urgent, u.lost, u.budgetWaits = false, nil, false
+	u.begin()
 
 	for ctx.Err() == nil {
 		err := u.step(ctx)
@@ -36,6 +36,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		case errors.Is(err, buffer.ErrClosed) || errors.Is(err, buffer.ErrFormat):
 			return fmt.Errorf("uplink: %w", err)
 		default: // the disk could not be read: the same entry can be asked for again
+			u.lastKind = KindSetup // no change of the link mends it
 			u.backOff(err.Error())
 			u.setState(StateDown, err.Error()+": see that the buffer's disk is there; it is tried again")
 		}
@@ -43,8 +44,30 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return nil
 }
 
+// begin recalls what was kept and spreads the first calls: vans that get power in the same second (a depot's switch) send
+// their backlog at different times within a linger, and their live records on grids of their own.
+func (u *Uplink) begin() {
+	u.recall()
+	if c, ok := u.o.Sink.(ByteCounter); ok {
+		up, down := c.Bytes()
+		u.wire = up + down
+	}
+	u.count(0)
+	spread := func(most time.Duration) time.Duration { return time.Duration(u.o.Rand.Int64N(int64(most) + 1)) }
+	wait := spread(min(u.o.Linger, startJitter))
+	u.grid = time.Now().Add(spread(u.o.Linger))
+	if u.attempt = u.kept.Attempt; u.attempt > 0 {
+		// It failed before the restart: a process that is restarted again and again must not try more often for it.
+		wait = max(wait, backoff(u.attempt, u.o.Rand))
+		u.lastKind, u.failedSince, u.urgent = kindNamed(u.kept.Kind), time.Now(), true
+	}
+	u.nextTry = time.Now().Add(wait)
+}
+
 // stopped ends what waits for Run.
 func (u *Uplink) stopped() {
+	u.count(0)
+	u.keep(true)
 	u.live.close()
 	u.backlog.close()
 	u.closeIdle()
@@ -62,20 +85,31 @@ func (u *Uplink) stopped() {
 // step does one thing: waits for the back-off, sends one batch, or waits for something to send.
 func (u *Uplink) step(ctx context.Context) error {
 	draining := u.seeWaiters()
+	u.relink()
+	u.count(0)
+	u.keep(false)
 	if time.Now().Before(u.nextTry) {
 		return u.wait(ctx, u.nextTry, nil)
+	}
+	withhold := u.withhold()
+	if u.o.LiveFirst {
+		u.pack.most = 0
 	}
 	if err := u.fill(&u.live); err != nil {
 		return err
 	}
-	if u.due(&u.live, draining) {
+	liveWaits := withhold && !u.o.LiveFirst && u.live.batch.lines > 0
+	if !liveWaits && u.due(&u.live, draining) {
+		u.noteBudget(withhold && u.budgetWaits)
 		u.send(ctx, &u.live)
 		return nil
 	}
+	withhold = u.withhold()
 	if err := u.fill(&u.backlog); err != nil {
 		return err
 	}
-	if u.backlog.batch.lines > 0 {
+	u.noteBudget(liveWaits || withhold && u.backlog.batch.lines > 0)
+	if u.backlog.batch.lines > 0 && !withhold {
 		u.send(ctx, &u.backlog)
 		return nil
 	}
@@ -90,10 +124,13 @@ func (u *Uplink) step(ctx context.Context) error {
 			until = sooner(until, l.stash.retry)
 		}
 	}
-	if u.live.batch.lines > 0 {
-		until = sooner(until, u.live.batch.since.Add(u.o.Linger))
+	if u.live.batch.lines > 0 && !liveWaits {
+		until = sooner(until, u.dueAt(&u.live.batch))
 	}
-	if u.live.stash != nil {
+	if u.budgetWaits {
+		until = sooner(until, time.Now().Add(budgetPause))
+	}
+	if u.live.stash != nil || u.live.batch.full {
 		return u.wait(ctx, until, nil)
 	}
 	return u.wait(ctx, until, &u.live)
@@ -107,7 +144,22 @@ func (u *Uplink) due(l *lane, draining bool) bool {
 	}
 	first := b.entries[0]
 	return b.full || draining || u.urgent || first.sealed ||
-		first.marks[0].seq < u.backlogEnd || time.Since(b.since) >= u.o.Linger
+		first.marks[0].seq < u.backlogEnd || !time.Now().Before(u.dueAt(b))
+}
+
+// dueAt returns when a batch goes at the latest: at the next point of this uplink's grid, which is less than a linger away
+// from its oldest line. Counting the linger from the line itself would make vans whose records come at the same moments, as those of
+// GPS receivers do, send at the same moments.
+func (u *Uplink) dueAt(b *batch) time.Time {
+	if u.o.Linger == 0 {
+		return b.since
+	}
+	d := b.since.Sub(u.grid)
+	n := d / u.o.Linger
+	if d < 0 && d%u.o.Linger != 0 {
+		n--
+	}
+	return u.grid.Add((n + 1) * u.o.Linger)
 }
 
 // sooner returns the earlier of two points in time, of which zero means never.
@@ -194,6 +246,10 @@ func (u *Uplink) releaseWaiters() {
 
 // settle sets the state for a link that is well: waiting while a record is held, else ok.
 func (u *Uplink) settle() {
+	if u.budgetWaits {
+		u.setState(StateBudget, fmt.Sprintf("the day's %d bytes are used up: older records wait for the next day (UTC)", u.o.DailyBytes))
+		return
+	}
 	if u.live.held() || u.backlog.held() {
 		u.setState(StateWaiting, "records wait for the time: they go as soon as the GPS or the network has told it")
 		return

@@ -73,6 +73,7 @@ func (u *Uplink) put(ctx context.Context, entries []*entry) ([]Failure, error) {
 	}
 
 	took := time.Since(start)
+	u.count(0)
 	u.update(func(s *Status) {
 		s.Calls++
 		s.CallTime = took
@@ -146,13 +147,14 @@ func (u *Uplink) took(l *lane, entries []*entry, failures []Failure) {
 	u.update(func(s *Status) { s.Retried += uint64(len(again)) })
 
 	if len(why) == 0 {
+		u.lastKind = KindLink
 		u.attempt, u.urgent, u.nextTry = 0, false, time.Time{}
 		u.update(func(s *Status) { s.NextTry = time.Time{} })
 		u.settle()
 		return
 	}
 	reason := fmt.Sprintf("%s took %d of %d entries, the others failed with %s (%s): they go again", u.o.Sink, len(taken), len(entries), first.Code, first.Message)
-	u.urgent = true
+	u.urgent, u.lastKind = true, KindThrottled
 	u.failedSince = time.Now()
 	if len(taken) > 0 {
 		u.attempt = min(u.attempt, partialSteps-1)
@@ -187,7 +189,7 @@ func (u *Uplink) failed(err error) {
 		u.failedSince = now
 	}
 	u.abandon(now.Sub(u.failedSince) >= max(u.o.Linger, jumpAfter))
-	u.urgent = true
+	u.urgent, u.lastKind = true, kindOf(err)
 	reason := fmt.Sprintf("sending to %s: %s", u.o.Sink, adviceOf(err))
 	u.backOff(err.Error())
 	switch kindOf(err) {
@@ -215,6 +217,11 @@ func (u *Uplink) ack(taken []*entry) {
 		return
 	}
 	ranges(taken, u.log.ack)
+	records := 0
+	for _, e := range taken {
+		records += len(e.marks)
+	}
+	u.count(records)
 	u.update(func(s *Status) {
 		for _, e := range taken {
 			n := len(e.data)

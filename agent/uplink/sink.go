@@ -73,6 +73,16 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", int(k))
 }
 
+// kindNamed returns the kind that String calls so, KindLink if there is none.
+func kindNamed(name string) Kind {
+	for k := KindLink; k <= KindRefused; k++ {
+		if k.String() == name {
+			return k
+		}
+	}
+	return KindLink
+}
+
 // A CallError is a failed Put together with what it means. A Sink returns one; an error of any other type counts as KindLink.
 type CallError struct {
 	Kind   Kind

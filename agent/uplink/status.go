@@ -13,6 +13,7 @@ const (
 	StateStarting  State = "starting"  // nothing was sent yet since Run began
 	StateOK        State = "ok"        // the last call was taken whole
 	StateWaiting   State = "waiting"   // records are held because they cannot be dated yet
+	StateBudget    State = "budget"    // the day's bytes are used up: older records wait for the next day, new ones go
 	StateThrottled State = "throttled" // the destination takes part, or asks to be asked less often
 	StateDown      State = "down"      // the last call got no usable answer; it is tried again
 	StateRefused   State = "refused"   // stream, credentials, permission or clock: a person must look; it is tried again
@@ -50,6 +51,11 @@ type Status struct {
 	BytesDown    uint64        // received, likewise
 	CallTime     time.Duration // of the last call
 
+	Day         string // in UTC, that the next two count; empty: the date is not known yet
+	DayBytes    uint64 // both ways, all overhead included; 0 if the sink does not count
+	DayRecords  uint64 // taken
+	BudgetBytes int64  // that a day may have; 0: no budget
+
 	LastSuccess time.Time // last call of which something was taken
 	LastError   string    // of the last failed call or entry, kept after recovery
 	LastFailure time.Time // when that was
@@ -61,7 +67,7 @@ func (u *Uplink) Status() Status {
 	u.mu.Lock()
 	s := u.status
 	u.mu.Unlock()
-	s.Sink = u.o.Sink.String()
+	s.Sink, s.BudgetBytes = u.o.Sink.String(), u.o.DailyBytes
 	if c, ok := u.o.Sink.(ByteCounter); ok {
 		s.BytesUp, s.BytesDown = c.Bytes()
 	}

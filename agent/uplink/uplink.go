@@ -56,6 +56,14 @@ type Options struct {
 	Gzip      bool          // send each entry as one whole gzip member
 	LiveFirst bool          // what is appended after Run began goes before what was left from earlier; else strictly in order
 
+	// DailyBytes is how many bytes may go over the wire in a day, both ways, before older records have to wait for the next
+	// day; 0: no budget. With LiveFirst new records go all the same. The sink must be a ByteCounter.
+	DailyBytes int64
+	// Today returns the time, and whether it is good enough to begin a new day of the count by. Without it there are no days.
+	Today func() (t time.Time, known bool)
+	// StateFile keeps the day's count and the back-off over restarts; empty: both begin anew.
+	StateFile string
+
 	// Aside is given each record that can never be sent, before it is acknowledged. stored is valid during the call; it is nil
 	// for a record that the sink refused, whose line then stands in reason's *RefusedError.
 	Aside func(seq uint64, stored []byte, reason error)
@@ -94,7 +102,8 @@ type Uplink struct {
 	running    bool
 	waiters    []*waiter
 	cancelWait context.CancelFunc // ends the wait that Run is in; nil while it is not waiting
-	woken      bool               // Drain was called since the last wait
+	woken      bool               // Drain or LinkChanged was called since the last wait
+	relinked   bool               // LinkChanged was called
 
 	// What follows belongs to Run's goroutine.
 	live, backlog lane
@@ -106,7 +115,15 @@ type Uplink struct {
 	attempt       int       // failures in a row
 	failedSince   time.Time // of the first of them
 	nextTry       time.Time
-	urgent        bool // the last call failed: whatever there is goes as soon as the back-off allows
+	lastKind      Kind      // of the last of them
+	urgent        bool      // the last call failed: whatever there is goes as soon as the back-off allows
+	grid          time.Time // one of the points in time, a linger apart, at which live batches go
+	kept          kept
+	keptAt        time.Time // when it was last written
+	keepTold      bool      // that it cannot be written
+	counted       bool      // something was counted since
+	wire          uint64    // of the sink's bytes, what was counted
+	budgetWaits   bool      // older records wait for the next day
 }
 
 // New makes an Uplink that takes records from log. It does nothing until Run is called.

@@ -23,20 +23,38 @@ func TestARecordWaitsForCompanyForLingerAndNoLonger(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, sink := newFakeLog(), &fakeSink{}
+		begin := time.Now() // a record is appended each second
+		var calls []time.Time
+		sink.answer = func(_ context.Context, _ int, entries []string) ([]uplink.Failure, error) {
+			calls = append(calls, time.Now())
+			for _, e := range entries {
+				for _, l := range lines(e) {
+					var n int
+					if _, err := fmt.Sscanf(l, "record-%d", &n); err != nil {
+						t.Error(err)
+					}
+					if d := time.Since(begin.Add(time.Duration(n-1) * time.Second)); d > time.Minute {
+						t.Errorf("%s waited %v", l, d)
+					}
+				}
+			}
+			return nil, nil
+		}
 		_, stop := start(t, log, uplink.Options{Encoder: &plain{}, Sink: sink, Linger: time.Minute, Pack: true, LiveFirst: true})
 		defer stop()
-		time.Sleep(10 * time.Second) // past the jitter of the start
-		log.appendN(1)
-		time.Sleep(30 * time.Second)
-		log.appendN(1)
-		time.Sleep(29 * time.Second)
-		if got := sink.callCount(); got != 0 {
-			t.Fatalf("%d calls after 59 s", got)
+		for range 1200 {
+			log.appendN(1)
+			time.Sleep(time.Second)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		if diff := cmp.Diff([][]string{{"record-1\nrecord-2\n"}}, sink.all()); diff != "" {
-			t.Error(diff)
+		for i := 3; i < len(calls)-1; i++ { // before that is what was there at the start, and the jitter of the start
+			if d := calls[i].Sub(calls[i-1]); d != time.Minute {
+				t.Errorf("%v between two calls", d)
+			}
+		}
+		if n := len(calls); n < 20 || n > 22 {
+			t.Errorf("%d calls in 21 minutes", n)
 		}
 		if open := log.open(); open != nil {
 			t.Errorf("not acknowledged: %v", open)
