@@ -35,6 +35,7 @@ type drive struct {
 	*fusion.Fuser
 	clock   *fakeClock
 	records []record.Record
+	edges   []bool // of the records
 }
 
 func newDrive(change func(*fusion.Options)) *drive {
@@ -52,6 +53,7 @@ func newDrive(change func(*fusion.Options)) *drive {
 func (d *drive) take(r record.Record, ok bool) {
 	if ok {
 		d.records = append(d.records, r)
+		d.edges = append(d.edges, d.Edge())
 	}
 }
 
