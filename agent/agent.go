@@ -85,6 +85,7 @@ type Agent struct {
 type event struct {
 	sample  *obd.Sample
 	vehicle *obd.Vehicle
+	trouble *obd.Trouble
 	car     *obd.StateChange
 	fix     *gps.Fix
 	at      time.Duration // of a change of the car
@@ -324,6 +325,8 @@ func (a *Agent) newFuser() (*fusion.Fuser, error) {
 		NewID:          ids.Next,
 		Clock:          a.clock,
 		GPS:            a.gps != nil,
+		Fuel:           a.cfg.Vehicle.Fuel,
+		DisplacementL:  a.cfg.Vehicle.DisplacementL,
 	}), nil
 }
 

@@ -99,7 +99,10 @@ func (a *Agent) carStatus(now time.Duration) status.Car {
 	s := status.Car{
 		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Port: c.Port, Baud: c.Baud,
 		Adapter: c.Vehicle.Adapter, Protocol: c.Vehicle.Protocol, ECU: c.Vehicle.ECU, VIN: c.Vehicle.VIN,
-		Voltage: number(c.Voltage), SpeedHz: c.SpeedHz, Requests: c.Requests, Answers: c.Answers, Failures: c.Failures,
+		Voltage: number(c.Voltage), SpeedHz: c.SpeedHz, AskedHz: c.AskedHz, Requests: c.Requests, Answers: c.Answers, Failures: c.Failures,
+	}
+	if t := c.Trouble; t != nil {
+		s.MIL, s.DTCs = ptr(t.MIL), t.Stored
 	}
 	// The last good value never outlives its source.
 	if last := a.lastSpeed.Load(); last != nil && c.State == obd.StateLive && now-last.Mono < 2*time.Second {

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"obdagent/agent/clock"
@@ -31,6 +33,12 @@ func (a *Agent) carHandler() obd.Handler {
 		Vehicle: func(v obd.Vehicle) {
 			a.transition("vehicle", "", "known", "VIN "+orUnknown(v.VIN)+", "+v.Protocol+", ECU "+v.ECU+", adapter "+v.Adapter)
 			a.send(event{vehicle: &v})
+		},
+		Trouble: func(t obd.Trouble) {
+			if t.MIL || t.Count > 0 {
+				a.transition("trouble", "", strings.Join(t.Stored, ","), fmt.Sprintf("lamp on: %t, %d stored, pending %s", t.MIL, t.Count, strings.Join(t.Pending, ",")))
+			}
+			a.send(event{trouble: &t})
 		},
 		State: func(c obd.StateChange) {
 			a.transition("car", string(c.From), string(c.To), c.Reason)
@@ -109,6 +117,8 @@ func (a *Agent) feed(f *fusion.Fuser, e event) (record.Record, bool) {
 		return f.Sample(*e.sample)
 	case e.vehicle != nil:
 		f.Vehicle(*e.vehicle)
+	case e.trouble != nil:
+		f.Trouble(*e.trouble)
 	case e.car != nil:
 		return f.Car(*e.car, e.at)
 	case e.fix != nil:

@@ -95,7 +95,7 @@ func TestShowReportsAFailedWrite(t *testing.T) {
 }
 
 // setting is a line of the sample that a user would take the # away from.
-var setting = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+var setting = regexp.MustCompile(`(?m)^#([a-z_0-9]+ = )`)
 
 func TestSampleNamesEveryKeyWithItsDefault(t *testing.T) {
 	t.Parallel()

@@ -9,14 +9,6 @@ var unbuilt = []struct {
 	instead string             // what to do
 }{
 	{
-		"vehicle.fuel", func(c *Config) bool { return c.Vehicle.Fuel != "" },
-		"CO2 from the fuel's kind", "leave it out",
-	},
-	{
-		"vehicle.displacement_l", func(c *Config) bool { return c.Vehicle.DisplacementL != 0 },
-		"CO2 by speed-density", "leave it out",
-	},
-	{
 		pidSection, func(c *Config) bool { return len(c.OBD.PID) > 0 },
 		"PIDs of one's own", "leave it out",
 	},

@@ -79,13 +79,52 @@ func (f *Fuser) addCar(r *record.Record, at, lag time.Duration) {
 	} else if _, asked := f.speed.latest(); asked && f.live {
 		r.Flags = append(r.Flags, record.FlagStaleOBD)
 	}
-	for name, s := range f.signals {
-		limit, ok := f.opts.MaxAge[name]
-		if !ok {
-			limit = 3 * time.Second
+	for name := range f.signals {
+		v, ok := f.young(name, at)
+		if !ok || r.SetFloat(name, record.Number(v)) {
+			continue
 		}
-		if at-s.at <= limit {
-			r.SetFloat(name, record.Number(s.value))
+		if r.Extra == nil {
+			r.Extra = record.Extra{}
 		}
+		r.Extra[name] = v
 	}
+	if f.live {
+		f.addCO2(r, at)
+		f.addTrouble(r)
+	}
+}
+
+// young is the value of a signal, unless it is too old to stand for now.
+func (f *Fuser) young(name string, at time.Duration) (float64, bool) {
+	s, ok := f.signals[name]
+	if !ok {
+		return 0, false
+	}
+	limit, ok := f.opts.MaxAge[name]
+	if !ok {
+		limit = 3 * time.Second
+	}
+	return s.value, at-s.at <= limit
+}
+
+func (f *Fuser) addCO2(r *record.Record, at time.Duration) {
+	if len(f.signals) == 0 {
+		return // the car has just begun to answer
+	}
+	e := engine{fuel: f.opts.Fuel, displacement: f.opts.DisplacementL, moving: f.moving,
+		get: func(name string) (float64, bool) { return f.young(name, at) }}
+	grams, method, lacks := e.co2()
+	if r.CO2From, r.CO2Lacks = method, lacks; method != "" {
+		r.CO2 = record.Number(grams)
+	}
+}
+
+func (f *Fuser) addTrouble(r *record.Record) {
+	if f.trouble == nil {
+		return
+	}
+	r.MIL = record.Some(f.trouble.MIL)
+	r.DTCCount = record.Some(float64(f.trouble.Count))
+	r.DTCs = f.trouble.Stored
 }

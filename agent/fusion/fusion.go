@@ -52,7 +52,9 @@ type Options struct {
 	BootID         string
 	NewID          func() uuid.UUID
 	Clock          Clock
-	GPS            bool // there is a receiver; else the lack of a fix is not worth a flag
+	Fuel           string  // petrol diesel e85 lpg cng; "": what the car says
+	DisplacementL  float64 // of the engine, litres; 0: unknown
+	GPS            bool    // there is a receiver; else the lack of a fix is not worth a flag
 }
 
 // A Fuser makes records. It is not safe for concurrent use: one goroutine feeds it.
@@ -63,6 +65,7 @@ type Fuser struct {
 	live    bool   // the car answers
 	speed   ring   // of the car
 	signals map[string]reading
+	trouble *obd.Trouble
 
 	fix      gps.Fix // the last epoch
 	epochAt  time.Duration
@@ -101,6 +104,9 @@ func New(o Options) *Fuser {
 // Vehicle takes what the car told of itself.
 func (f *Fuser) Vehicle(v obd.Vehicle) { f.vin = v.VIN }
 
+// Trouble takes the car's trouble codes. They hold until it stops answering, or tells others.
+func (f *Fuser) Trouble(t obd.Trouble) { f.trouble = &t }
+
 // ClockStep notes that the time source contradicted itself: the next record says so.
 func (f *Fuser) ClockStep() { f.clockStep = true }
 
@@ -118,6 +124,7 @@ func (f *Fuser) Car(c obd.StateChange, now time.Duration) (record.Record, bool) 
 	if !live {
 		f.speed = ring{}
 		clear(f.signals)
+		f.trouble = nil
 		f.differ = false
 		f.lag.forget()
 	}

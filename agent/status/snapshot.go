@@ -51,6 +51,9 @@ type Car struct {
 	Voltage  *float64          `json:"voltage,omitempty"`   // at the adapter
 	Speed    *float64          `json:"speed_kmh,omitempty"` // the latest, if young
 	SpeedHz  float64           `json:"speed_hz"`            // answers a second
+	AskedHz  float64           `json:"asked_hz,omitempty"`  // what the schedule aims at
+	MIL      *bool             `json:"mil,omitempty"`       // malfunction indicator lamp
+	DTCs     []string          `json:"dtcs,omitempty"`      // stored trouble codes
 	Requests uint64            `json:"requests"`
 	Answers  uint64            `json:"answers"`
 	Failures map[string]uint64 `json:"failures,omitempty"` // by reason
