@@ -8,4 +8,22 @@
 // interval holds. Start, stop and a change of the ignition give a record at once.
 //
 // No value outlives its source: each has an age limit, and when the car stops answering all of its values are gone at once.
+//
+// # The receiver's lag
+//
+// What a receiver tells of an epoch was true some time before it. While the speed changes, the receiver's speed is correlated
+// with the car's at lags from -1 to 3 s; once the standard error is below 30 ms, records on epochs take the car's speed of the
+// moment that their position is of. [Fuser.Lag] has the estimate. The memory is fixed, and old epochs count less and less, so
+// that another receiver or car is noticed within some minutes of changing speed.
+//
+// # The curve
+//
+// A [Curve] keeps of the records only those that redraw the drive within a position and a speed tolerance. The price is that
+// records wait in memory for up to a minute, where a power cut finds them.
+//
+// # Limits
+//
+// There is no dead reckoning: where the receiver has no position, records have none. Records of a start or stop may stand before
+// that of an epoch that is a little older, since epochs arrive late. A lag is not found on a motorway, where the speed does not
+// change, and it is forgotten when the process ends.
 package fusion
