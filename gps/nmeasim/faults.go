@@ -3,9 +3,11 @@ package nmeasim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"time"
 
@@ -43,6 +45,9 @@ func (b *breaker) write(ctx context.Context, w io.Writer, burst []byte) error {
 		burst = b.apply(burst)
 	}
 	if _, err := w.Write(burst); err != nil {
+		if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
 		return fmt.Errorf("write NMEA burst: %w", err)
 	}
 	return nil

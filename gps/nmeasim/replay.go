@@ -24,6 +24,11 @@ func (r Replay) Run(ctx context.Context, w io.Writer) error {
 	if !r.Start.IsZero() {
 		rec.MoveTo(r.Start)
 	}
+	release, err := interruptible(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer release()
 	breaker := newBreaker(r.Faults, r.Seed)
 	begin := time.Now()
 	for _, b := range rec.Bursts {

@@ -39,6 +39,11 @@ func (s Synth) Run(ctx context.Context, w io.Writer, at func(t time.Time) State)
 		return fmt.Errorf("rate of %d epochs a second: want 1 to 10", s.Rate)
 	}
 	period := time.Second / time.Duration(max(s.Rate, 1))
+	release, err := interruptible(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer release()
 	breaker := newBreaker(s.Faults, s.Seed)
 	var buf []byte
 	// Adding to the monotonic reading keeps the pace when the system clock is stepped.
