@@ -28,6 +28,7 @@ type van struct {
 	linger time.Duration
 	obd    string // obd.port; "none": nothing is attached, and no record is made
 	gps    string
+	device string // vehicle.device_id, which each record has
 	// environ are further variables of the child.
 	environ []string
 }
@@ -60,7 +61,7 @@ func newVan(t *testing.T) *van {
 			t.Errorf("simulation: %v", err)
 		}
 	})
-	return &van{t: t, dir: dir, linger: 100 * time.Millisecond, obd: sim.CarPort(), gps: sim.GPSPort()}
+	return &van{t: t, dir: dir, linger: 100 * time.Millisecond, obd: sim.CarPort(), gps: sim.GPSPort(), device: "van"}
 }
 
 func (v *van) path(name string) string { return filepath.Join(v.dir, name) }
@@ -83,7 +84,7 @@ parked_interval = "24h"`
 		writeFile(v.t, v.path("empty.nmea"), "")
 	}
 	writeFile(v.t, v.path("c.toml"), fmt.Sprintf(`[vehicle]
-device_id = "van"
+device_id = %q
 [obd]
 port = %q
 [gps]
@@ -102,7 +103,7 @@ time_wait = "0s"
 [status]
 log = %q
 socket = %q
-`, v.obd, v.gps, interval, v.path("buffer"), syncWindow, v.path("delivered"), v.linger, v.path("status.log"), v.path("s")))
+`, v.device, v.obd, v.gps, interval, v.path("buffer"), syncWindow, v.path("delivered"), v.linger, v.path("status.log"), v.path("s")))
 	return v.path("c.toml")
 }
 
