@@ -134,6 +134,7 @@ func (a *Agent) openSources() (err error) {
 			Baud:    a.cfg.OBD.Baud,
 			MaxRate: a.cfg.OBD.MaxRate,
 			Period:  a.cfg.OBD.Period,
+			Custom:  a.customPIDs(),
 			Now:     clock.Boottime,
 			Claim:   a.ports.claim("car's adapter"),
 			Logger:  a.log.With("part", "obd"),
@@ -311,6 +312,9 @@ func (a *Agent) newFuser() (*fusion.Fuser, error) {
 		a.curve = fusion.NewCurve(c.PositionM, c.SpeedKmh)
 	}
 	ages := map[string]time.Duration{}
+	for _, p := range a.cfg.OBD.PID {
+		ages[p.Name] = 2*p.Period + 2*time.Second
+	}
 	for name, period := range a.cfg.OBD.Period {
 		// One answer may be missed, and slow signals stretch when the adapter is slow.
 		ages[name] = 2*period + 2*time.Second

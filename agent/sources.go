@@ -22,6 +22,15 @@ func (a *Agent) send(e event) {
 	}
 }
 
+// customPIDs are the user's own.
+func (a *Agent) customPIDs() []obd.Custom {
+	var all []obd.Custom
+	for _, p := range a.cfg.OBD.PID {
+		all = append(all, obd.Custom{Name: p.Name, Request: p.Request, Bytes: p.Bytes, Formula: p.Formula, Unit: p.Unit, Min: p.Min, Max: p.Max, Period: p.Period})
+	}
+	return all
+}
+
 func (a *Agent) carHandler() obd.Handler {
 	return obd.Handler{
 		Sample: func(s obd.Sample) {

@@ -28,6 +28,9 @@ func (d *drive) command(batch []*task) string {
 		t := batch[0]
 		if t.cmd == "" {
 			t.cmd = d.l.command(t.signal.service(), t.echo...)
+			if d.l.suffix && 1+len(t.echo)+t.signal.Bytes > 7 {
+				t.cmd = t.cmd[:len(t.cmd)-1] // several frames: their number is the car's affair
+			}
 		}
 		return t.cmd
 	}

@@ -24,6 +24,8 @@ type Options struct {
 	// Period says how often each signal besides speed is asked for, by its name (see Signals); speed is always asked, at the
 	// rate that is left. Zero or absent: not asked.
 	Period map[string]time.Duration
+	// Custom are signals of the user's own, asked for beside those of Period.
+	Custom []Custom
 	// Now is the monotonic clock that stamps samples; default: time since New.
 	Now func() time.Duration
 	// Claim, if set, is asked before a serial device is opened, so that two users of one process keep off each other's ports.
@@ -169,6 +171,22 @@ func New(opt Options) (*Car, error) {
 			c.others = append(c.others, sig)
 		}
 	}
+	opt.Period = maps.Clone(opt.Period)
+	for _, custom := range opt.Custom {
+		sig, err := custom.Signal()
+		if err != nil {
+			return nil, fmt.Errorf("obd: %w", err)
+		}
+		if _, taken := signalByName(table, sig.Name); taken {
+			return nil, fmt.Errorf("obd: PID %s: there is a signal of that name; choose another", sig.Name)
+		}
+		table = append(table, sig)
+		c.others = append(c.others, sig)
+		if opt.Period == nil {
+			opt.Period = map[string]time.Duration{}
+		}
+		opt.Period[sig.Name] = custom.Period
+	}
 	if opt.Now == nil {
 		start := time.Now()
 		opt.Now = func() time.Duration { return time.Since(start) }
@@ -179,7 +197,6 @@ func New(opt Options) (*Car, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	opt.Period = maps.Clone(opt.Period)
 	c.opt = opt
 	c.status = Status{State: StateClosed, Since: opt.Now(), Reason: "not started", Port: opt.Port, Voltage: math.NaN(), Failures: map[string]uint64{}}
 	return c, nil

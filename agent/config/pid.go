@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"obdagent/obd"
 )
 
 // A PID is one [[obd.pid]]: a parameter of the car that the user describes.
@@ -92,6 +94,9 @@ func checkPIDName(s string) string {
 	if slices.Contains(recordFields, s) {
 		return fmt.Sprintf("%q is a field that every record has; choose another name", s)
 	}
+	if slices.Contains(signals, s) {
+		return fmt.Sprintf("%q is a value that this program knows by itself; give it a period in [obd.period], or choose another name", s)
+	}
 	return ""
 }
 
@@ -117,17 +122,27 @@ func checkPIDFormula(s string) string {
 	return ""
 }
 
+// badFormula says why the formula cannot be reckoned with that many bytes.
+func (p *PID) badFormula() string {
+	if _, err := obd.ParseFormula(p.Formula, p.Bytes); err != nil {
+		return "has a wrong " + err.Error()
+	}
+	return ""
+}
+
 // missing says what a PID lacks.
 func (p *PID) missing() string {
 	switch {
 	case p.Name == "":
-		return "has no name; add one, such as name = \"odometer\""
+		return "has no name; add one, such as name = \"torque\""
 	case p.Request == "":
 		return "has no request; add mode and PID, such as request = \"01A6\""
 	case p.Bytes == 0:
 		return "does not say how many bytes the answer has; add one, such as bytes = 4"
 	case p.Formula == "":
 		return "has no formula; add one, such as formula = \"A*256+B\""
+	case p.badFormula() != "":
+		return p.badFormula()
 	case p.Min >= p.Max:
 		return fmt.Sprintf("has min %v, which is not below max %v; an answer outside of them is not believed", p.Min, p.Max)
 	}

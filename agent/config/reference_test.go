@@ -37,7 +37,7 @@ optional, and an empty file is a working configuration. The sample with an expla
 const referencePID = `
 ## [[obd.pid]]
 
-A value of the car that this program does not know by itself; one such section for each. Not built yet. No variable can set it.
+A value of the car that this program does not know by itself; one such section for each; the values are in a record's ` + "`extra`" + `. No variable can set it.
 
 | key | type | default | meaning |
 |---|---|---|---|

@@ -211,32 +211,29 @@ var refusals = []struct {
 
 	// a PID of one's own
 	{"a PID with an unknown key", "[[obd.pid]]\nnam = \"odometer\"", []string{
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2:1: obd.pid.nam: unknown key; did you mean name?`}},
 	{"a PID that writes", "[[obd.pid]]\nname = \"x\"\nrequest = \"2EF190\"", []string{
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:3: obd.pid.request: "2EF190" is not a request that only reads; write mode 01 and two digits ("01A6"), or 22 and four ("22F190")`}},
 	{"a PID without a formula", "[[obd.pid]]\nname = \"x\"\nrequest = \"01A6\"\nbytes = 4", []string{
-		`c.toml:1: obd.pid: has no formula; add one, such as formula = "A*256+B"`,
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`}},
+		`c.toml:1: obd.pid: has no formula; add one, such as formula = "A*256+B"`}},
 	{"a PID as one section", "[obd.pid]\nname = \"x\"", []string{
 		`c.toml:1:2: obd.pid: is a list of sections; write it as [[obd.pid]]`}},
 	{"a PID named like a field", "[obd]\npid = [{ name = \"speed\" }]", []string{
-		`c.toml:2: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2: obd.pid.name: "speed" is a field that every record has; choose another name`}},
 
+	{"a PID named like a signal", "[obd]\npid = [{ name = \"odometer\" }]", []string{
+		`c.toml:2: obd.pid.name: "odometer" is a value that this program knows by itself; give it a period in [obd.period], or choose another name`}},
+	{"a formula of more bytes than there are", "[[obd.pid]]\nname = \"a\"\nrequest = \"01A6\"\nbytes = 1\nformula = \"A*256+B\"\nmax = 9", []string{
+		`c.toml:1: obd.pid: has a wrong formula "A*256+B", character 7 ("B"): the answer has only 1`}},
 	{"a PID that is no section", "[obd]\npid = \"01A6\"", []string{
 		`c.toml:2:1: obd.pid: is a list of sections; write each as [[obd.pid]] and its keys below`}},
 	{"a list of PIDs that are no sections", "[obd]\npid = [\"01A6\"]", []string{
 		`c.toml:2:1: obd.pid: is a list of sections; write each as [[obd.pid]] and its keys below`}},
 	{"two PIDs of one name", "[obd]\npid = [{name=\"a\",request=\"01A6\",bytes=1,formula=\"A\",max=1},\n{name=\"a\",request=\"22F190\",bytes=1,formula=\"A\",max=1}]", []string{
-		`c.toml:2: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2: obd.pid.name: "a" is there twice; fields need different names`}},
 	{"a PID without a range", "[[obd.pid]]\nname = \"a\"\nrequest = \"01A6\"\nbytes = 1\nformula = \"A\"", []string{
-		`c.toml:1: obd.pid: has min 0, which is not below max 0; an answer outside of them is not believed`,
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`}},
+		`c.toml:1: obd.pid: has min 0, which is not below max 0; an answer outside of them is not believed`}},
 	{"a PID of wrong values throughout", "[[obd.pid]]\nname = \"Odo Meter\"\nrequest = \"\"\nbytes = 65\nformula = \"system('rm')\"\nunit = 3\nmin = \"1\"\nmax = true\nperiod = 5\ncolour = \"red\"", []string{
-		`c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`,
 		`c.toml:2: obd.pid.name: "Odo Meter" is not a field name; write small letters, digits and _, at most 32`,
 		`c.toml:3: obd.pid.request: "" is not a request that only reads; write mode 01 and two digits ("01A6"), or 22 and four ("22F190")`,
 		`c.toml:4: obd.pid.bytes: 65 is out of range; write 1 to 64`,
@@ -326,7 +323,6 @@ func TestRefusesWithOneClearLineForEachProblem(t *testing.T) {
 
 // unbuilt are the values that later versions will take.
 var unbuilt = []struct{ text, want string }{
-	{"[[obd.pid]]\nname = \"odometer\"\nrequest = \"01A6\"\nbytes = 4\nformula = \"A\"\nmax = 9", `c.toml:1: obd.pid: PIDs of one's own: not built yet; leave it out`},
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
 	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; leave it out`},

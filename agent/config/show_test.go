@@ -127,9 +127,7 @@ func TestExamplesInTheSampleAreValid(t *testing.T) {
 			examples.WriteString(example)
 		}
 	}
-	_, err := config.Parse("sample", []byte(examples.String()), nil)
-	want := "sample:1: obd.pid: PIDs of one's own: not built yet; leave it out"
-	if err == nil || err.Error() != want {
-		t.Errorf("%s\n got  %v\n want %s", examples.String(), err, want)
+	if _, err := config.Parse("sample", []byte(examples.String()), nil); err != nil {
+		t.Errorf("%s\n got  %v", examples.String(), err)
 	}
 }

@@ -9,10 +9,6 @@ var unbuilt = []struct {
 	instead string             // what to do
 }{
 	{
-		pidSection, func(c *Config) bool { return len(c.OBD.PID) > 0 },
-		"PIDs of one's own", "leave it out",
-	},
-	{
 		"buffer.overflow", func(c *Config) bool { return c.Buffer.Overflow == OverflowThin },
 		"thinning the oldest records", `write "drop-oldest" or "drop-newest"`,
 	},

@@ -28,6 +28,9 @@ type Vehicle struct {
 	MIL                        bool
 	Stored, Pending, Permanent []uint16 // trouble codes: 0x0301 is P0301. The freeze frame, if there is a stored one, is the first's
 
+	// Identifiers are what service 22 reads, by data identifier.
+	Identifiers map[uint16][]byte
+
 	// More holds the data bytes of any PID of service 01; it goes before all else.
 	More map[byte][]byte
 }
@@ -183,6 +186,11 @@ func (e ECU) answer(v Vehicle, vin string, req []byte) [][]byte {
 		if data := v.pidData(req[1]); data != nil {
 			return [][]byte{append([]byte{0x42, req[1], 0x00}, data...)}
 		}
+	case len(req) == 3 && req[0] == 0x22:
+		if data, ok := v.Identifiers[uint16(req[1])<<8|uint16(req[2])]; ok {
+			return [][]byte{append([]byte{0x62, req[1], req[2]}, data...)}
+		}
+		return [][]byte{{0x7F, 0x22, 0x31}}
 	case len(req) > 2 && len(req) <= 7 && req[0] == 0x01:
 		// ISO 15765-4: up to six PIDs; the answer holds those that there are, in any order.
 		whole := []byte{0x41}
