@@ -166,8 +166,10 @@ func (l *Log) write(target uint64, ack bool) error {
 			first = l.inflight.first + uint64(w.sentCount)
 		}
 		ackOnly := ack && left == 0 && l.ackGen != l.ackGenOK
-		w.sent.copyFrom(&l.acks, maxRanges)
-		w.sentGen = l.ackGen
+		if left > 0 || ackOnly && !w.dirty { // what came later than the last frame does not ride in it
+			w.sent.copyFrom(&l.acks, maxRanges)
+			w.sentGen = l.ackGen
+		}
 		l.mu.Unlock()
 
 		if left == 0 && w.dirty {

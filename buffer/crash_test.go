@@ -57,14 +57,46 @@ type world struct {
 	acked   map[uint64]bool
 	next    uint64
 	durable uint64          // everything below was covered by a commit that returned
-	sealed  map[uint64]bool // of acked, what is in a frame that was synced
-	sealing map[uint64]bool // what is in the frames being written
+	sealed  map[uint64]bool // of acked, what is in a frame that was synced for sure
+	sealing map[uint64]bool // what is in the frames being written for sure
+	riding  map[uint64]bool // what may be in a frame that was written
+	rode    map[uint64]bool // what may be in a frame that was synced
 	syncing bool            // a sync of such a frame was begun
 	floor   uint64          // what is below and not acknowledged was given up, rightly
+
+	peace   bool // the last life ended with Close
+	sparse  bool // acknowledges every other record
+	reading *reading
 
 	states int
 	torn   int // states with a torn frame
 	given  int // segments given up with records in them
+}
+
+// reading is what was read and not acknowledged yet. It is acknowledged at any time, also while a commit is under way.
+type reading struct {
+	l       *buffer.Log
+	entries []buffer.Entry
+}
+
+// acknowledge acknowledges some of what was read.
+func (w *world) acknowledge() {
+	r := w.reading
+	for n := w.rnd.IntN(len(r.entries) + 1); n > 0; n-- {
+		e := r.entries[0]
+		r.entries = r.entries[1:]
+		if w.rnd.IntN(10) == 0 || w.sparse && e.Seq%2 == 0 {
+			continue
+		}
+		to := e.Seq
+		if e.Lost != nil {
+			to = e.Lost.To
+		}
+		r.l.Ack(e.Seq, to)
+		for s := e.Seq; s <= to; s++ {
+			w.acked[s] = true
+		}
+	}
 }
 
 // discarding is called before a segment loses its name. It says what is wrong with that, or notes what was given up. A
@@ -94,7 +126,7 @@ func (w *world) discarding(m *memFS, name string) (floor uint64, err error) {
 		}
 	}
 	for s := max(first, w.floor); s < next; s++ {
-		if _, there := w.content[s]; !there || w.sealed[s] || w.acked[s] && total > w.opts.MaxBytes {
+		if _, there := w.content[s]; !there || w.sealed[s] || w.rode[s] || w.acked[s] && total > w.opts.MaxBytes {
 			continue
 		}
 		switch {
@@ -117,7 +149,10 @@ func (w *world) watch(m *memFS, at func() error) (failed *error) {
 			return
 		}
 		if w.syncing {
-			w.sealed, w.syncing = w.sealing, false
+			w.sealed, w.rode, w.syncing = w.sealing, w.riding, false
+		}
+		if op == "write" && strings.HasSuffix(name, ".seg") {
+			w.riding = w.lowest64()
 		}
 		if at != nil {
 			if err := at(); err != nil {
@@ -137,9 +172,12 @@ func (w *world) watch(m *memFS, at func() error) (failed *error) {
 	return failed
 }
 
-// seal is called before a commit that writes a frame: the lowest 64 acknowledged ranges ride in it.
-func (w *world) seal() {
-	w.sealing = map[uint64]bool{}
+// seal is called before a commit that writes a frame.
+func (w *world) seal() { w.sealing = w.lowest64() }
+
+// lowest64 is what rides in a frame that is made now.
+func (w *world) lowest64() map[uint64]bool {
+	m := map[uint64]bool{}
 	ranges := 0
 	for s := uint64(1); s < w.next; s++ {
 		if !w.acked[s] {
@@ -147,23 +185,25 @@ func (w *world) seal() {
 		}
 		if s > 1 && !w.acked[s-1] {
 			if ranges++; ranges > 64 {
-				return
+				return m
 			}
 		}
-		w.sealing[s] = true
+		m[s] = true
 	}
+	return m
 }
 
 // committed is called when a commit has returned.
 func (w *world) committed() {
 	if w.durable = w.next; w.sealing != nil {
-		w.sealed, w.sealing, w.syncing = w.sealing, nil, false
+		w.sealed, w.rode, w.sealing, w.syncing = w.sealing, w.riding, nil, false
 	}
 }
 
 // fork is the world as it is, for a life that is only tried.
 func (w *world) fork() *world {
 	c := *w
+	c.peace = false
 	c.content, c.acked = maps.Clone(w.content), maps.Clone(w.acked)
 	return &c
 }
@@ -233,7 +273,9 @@ func (w *world) reopened(l *buffer.Log) error {
 			delete(w.acked, s)
 		}
 	}
-	w.next, w.durable, w.sealing, w.syncing = next, next, nil, false
+	w.sealed = maps.Clone(w.acked)
+	w.rode, w.riding = w.sealed, nil
+	w.next, w.durable, w.sealing, w.syncing, w.peace = next, next, nil, false, false
 	return nil
 }
 
@@ -256,7 +298,7 @@ func (w *world) readAll(l *buffer.Log) (got map[uint64]bool, lost []buffer.Lost,
 		if e.Seq <= last {
 			return nil, nil, fmt.Errorf("%d came after %d", e.Seq, last)
 		}
-		if w.sealed[e.Seq] {
+		if w.sealed[e.Seq] && (w.riding == nil || w.riding[e.Seq]) {
 			return nil, nil, fmt.Errorf("%d came again; its acknowledgement was committed", e.Seq)
 		}
 		last = e.Seq
@@ -265,7 +307,9 @@ func (w *world) readAll(l *buffer.Log) (got map[uint64]bool, lost []buffer.Lost,
 			lost = append(lost, *e.Lost)
 			switch {
 			case e.Lost.Reason == buffer.ReasonTorn && e.Lost.From >= w.durable:
-				w.torn++
+				if w.torn++; w.peace {
+					return nil, nil, fmt.Errorf("%+v: the log had been closed", *e.Lost)
+				}
 				continue
 			case e.Lost.Reason == buffer.ReasonTorn && w.tornBefore(e.Lost): // word of it was not acknowledged yet
 				continue
@@ -311,9 +355,13 @@ func (w *world) gone(lost *buffer.Lost) bool {
 // as it was then.
 func (w *world) live(m *memFS, steps, cutEvery int) (*memFS, *world, error) {
 	w.life++
+	w.reading = nil
 	var image *memFS
 	var then *world
 	failed := w.watch(m, func() error {
+		if w.reading != nil && !w.sparse && w.rnd.IntN(4) == 0 {
+			w.acknowledge()
+		}
 		if w.rnd.IntN(cutEvery) > 0 {
 			return nil
 		}
@@ -331,6 +379,7 @@ func (w *world) live(m *memFS, steps, cutEvery int) (*memFS, *world, error) {
 	if err := w.reopened(l); err != nil {
 		return nil, nil, fmt.Errorf("life %d: %w", w.life, err)
 	}
+	w.reading = &reading{l: l}
 	reader := l.Reader(0)
 	defer func() { reader.Close() }()
 	for range steps {
@@ -341,7 +390,9 @@ func (w *world) live(m *memFS, steps, cutEvery int) (*memFS, *world, error) {
 		case 3, 4, 5:
 			err = w.commit(l)
 		case 6:
-			err = w.acknowledge(l, reader)
+			if err = w.read(reader); w.rnd.IntN(2) == 0 {
+				w.acknowledge()
+			}
 		case 7:
 			if s := l.Stats(); s.Bytes > s.MaxBytes {
 				err = fmt.Errorf("%d bytes on disk, %d allowed", s.Bytes, s.MaxBytes)
@@ -363,6 +414,7 @@ func (w *world) live(m *memFS, steps, cutEvery int) (*memFS, *world, error) {
 	if image == nil || w.rnd.IntN(4) == 0 { // the process ended in peace
 		w.states++
 		image, then = m.copyAll(), w
+		w.peace = true
 	}
 	states, torn, given, life := w.states, w.torn, w.given, w.life
 	*w = *then
@@ -401,7 +453,7 @@ func (w *world) commit(l *buffer.Log) error {
 	return nil
 }
 
-func (w *world) acknowledge(l *buffer.Log, r *buffer.Reader) error {
+func (w *world) read(r *buffer.Reader) error {
 	for range w.rnd.IntN(60) {
 		e, ok, err := r.TryNext()
 		if err != nil {
@@ -413,16 +465,8 @@ func (w *world) acknowledge(l *buffer.Log, r *buffer.Reader) error {
 		if e.Lost == nil && string(e.Data) != w.content[e.Seq] {
 			return fmt.Errorf("record %d is %q, want %q", e.Seq, e.Data, w.content[e.Seq])
 		}
-		to := e.Seq
-		if e.Lost != nil {
-			to = e.Lost.To
-		}
-		if w.rnd.IntN(10) > 0 {
-			l.Ack(e.Seq, to)
-			for s := e.Seq; s <= to; s++ {
-				w.acked[s] = true
-			}
-		}
+		e.Data = nil
+		w.reading.entries = append(w.reading.entries, e)
 	}
 	return nil
 }
@@ -445,6 +489,7 @@ func TestPowerCuts(t *testing.T) {
 		if n%3 == 1 {
 			w.opts.MaxBytes = 5 * 8 << 10
 		}
+		w.sparse = n%4 == 3
 		image := newMemFS()
 		for range 6 {
 			var err error
