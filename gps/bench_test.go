@@ -42,3 +42,18 @@ func BenchmarkLog(b *testing.B) {
 		b.Run(filepath.Base(name), func(b *testing.B) { benchmark(b, loadRecording(b, dir, name)) })
 	}
 }
+
+func BenchmarkGpsd(b *testing.B) {
+	g := gps.NewGpsdReader(func(gps.Fix) {})
+	reports := make([][]byte, 100)
+	for i := range reports {
+		reports[i] = []byte(tpv(i) + "\r\n")
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		g.Feed(reports[i%len(reports)], 0)
+		i++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reports/s")
+}

@@ -1,4 +1,9 @@
 package gps
 
-// PortsUnder opens the listing of serial ports to the tests, which bring a system of their own.
+// What follows opens inner parts to the tests.
+
+// PortsUnder lists the serial ports of a system that the test brings.
 var PortsUnder = portsUnder
+
+// NewGpsdReader makes fixes of gpsd's reports without a connection.
+var NewGpsdReader = newGpsdReader

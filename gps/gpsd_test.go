@@ -3,6 +3,7 @@ package gps_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -356,5 +357,32 @@ func TestGpsdThatRefusesIsAbsentWithTheReason(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+	})
+}
+
+// FuzzGpsd feeds what a host that calls itself gpsd may send: nothing of it may crash, and no fix may leave its range.
+func FuzzGpsd(f *testing.F) {
+	f.Add([]byte(gpsdVersion + tpv(1) + "\n" + tpv(2) + "\r\n"))
+	f.Add([]byte(`{"class":"SKY","device":"/dev/ttyACM0","xdop":0.6,"hdop":1.16,"satellites":[{"PRN":7,"el":6.0,"used":true}]}` + "\n" + tpv(3) + "\n"))
+	f.Add([]byte(`{"class":"DEVICES","devices":[]}` + "\n" + `{"class":"DEVICE","path":"/dev/ttyACM0","activated":0}` + "\n"))
+	f.Add([]byte(`{"class":"TPV","mode":3,"lat":null,"lon":1e400}` + "\n" + `{"class":"TPV","mode":2,"lat":-0.0,"lon":-180}` + "\n{}\n[]\n\x00\n"))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		var fixes []gps.Fix
+		g := gps.NewGpsdReader(func(x gps.Fix) { fixes = append(fixes, x) })
+		half := len(stream) / 2
+		g.Feed(stream[:half], time.Second)
+		g.Feed(stream[half:], 2*time.Second)
+		g.Flush(3 * time.Second)
+		for _, x := range fixes {
+			if x.HasPosition() && !(x.Lat >= -90 && x.Lat <= 90 && x.Lon >= -180 && x.Lon <= 180) || x.HasPosition() != (x.Mode != gps.ModeNone) || (x.Mode == gps.ModeNone) != (x.Reason != "") {
+				t.Errorf("%+v", x)
+			}
+			if _, err := json.Marshal(x); err != nil {
+				t.Errorf("%+v: %v", x, err)
+			}
+		}
+		if c := g.Counts(); c.Epochs != uint64(len(fixes)) || c.Fixes > c.Epochs || c.Epochs > c.Sentences {
+			t.Errorf("%d fixes, %+v", len(fixes), c)
+		}
 	})
 }
