@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -76,9 +77,16 @@ func (b *boot) learn(p pair) {
 	b.Pairs = append(b.Pairs, p)
 }
 
-// boots holds the latest boots, the oldest first.
+// boots holds the latest boots, the oldest first. The file is JSON, for people; the checksum keeps a digit that a failing disk
+// has changed from dating a record.
 type boots struct {
 	Boots []boot `json:"boots"`
+	Sum   uint32 `json:"crc32c"` // of Boots as compact JSON
+}
+
+func (b *boots) sum() (uint32, error) {
+	text, err := json.Marshal(b.Boots)
+	return crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli)), err
 }
 
 func (b *boots) find(id string) (boot, bool) {
@@ -118,6 +126,9 @@ func loadBoots(path string) (boots, error) {
 	if err := json.Unmarshal(text, &b); err != nil {
 		return boots{}, fmt.Errorf("%s: %w", path, err)
 	}
+	if sum, err := b.sum(); err != nil || sum != b.Sum {
+		return boots{}, fmt.Errorf("%s: the checksum is %d, want %d", path, b.Sum, sum)
+	}
 	for _, x := range b.Boots {
 		sorted := slices.IsSortedFunc(x.Pairs, func(a, b pair) int { return cmp.Compare(a.Mono, b.Mono) })
 		if x.ID == "" || (x.Source != GNSS && x.Source != NTP) || len(x.Pairs) == 0 || !sorted {
@@ -131,6 +142,9 @@ func loadBoots(path string) (boots, error) {
 func (b *boots) save(path string) (err error) {
 	if path == "" {
 		return nil
+	}
+	if b.Sum, err = b.sum(); err != nil {
+		return err
 	}
 	text, err := json.MarshalIndent(b, "", " ")
 	if err != nil {

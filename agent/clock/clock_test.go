@@ -1,6 +1,9 @@
 package clock_test
 
 import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -298,15 +301,21 @@ func TestTheFileIsBounded(t *testing.T) {
 	}
 }
 
+// summed is a file whose checksum is right.
+func summed(boots string) string {
+	return fmt.Sprintf(`{"boots":%s,"crc32c":%d}`, boots, crc32.Checksum([]byte(boots), crc32.MakeTable(crc32.Castagnoli)))
+}
+
 func TestADamagedFileIsSaidAndForgotten(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"cut":            `{"boots":[{"boot_id":"b","utc_minus_boo`,
-		"NUL bytes":      strings.Repeat("\x00", 64),
-		"unknown source": `{"boots":[{"boot_id":"b","source":"guess","pairs":[{"boottime_ns":1,"utc_minus_boottime_ns":1}]}]}`,
-		"no pairs":       `{"boots":[{"boot_id":"b","source":"gnss","pairs":[]}]}`,
-		"out of order": `{"boots":[{"boot_id":"b","source":"gnss","pairs":[{"boottime_ns":2,"utc_minus_boottime_ns":1},` +
-			`{"boottime_ns":1,"utc_minus_boottime_ns":1}]}]}`,
+		"cut":              `{"boots":[{"boot_id":"b","utc_minus_boo`,
+		"NUL bytes":        strings.Repeat("\x00", 64),
+		"another checksum": `{"boots":[{"boot_id":"b","source":"gnss","pairs":[{"boottime_ns":1,"utc_minus_boottime_ns":1}]}],"crc32c":7}`,
+		"unknown source":   summed(`[{"boot_id":"b","source":"guess","pairs":[{"boottime_ns":1,"utc_minus_boottime_ns":1}]}]`),
+		"no pairs":         summed(`[{"boot_id":"b","source":"gnss","pairs":[]}]`),
+		"out of order": summed(`[{"boot_id":"b","source":"gnss","pairs":[{"boottime_ns":2,"utc_minus_boottime_ns":1},` +
+			`{"boottime_ns":1,"utc_minus_boottime_ns":1}]}]`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -316,6 +325,9 @@ func TestADamagedFileIsSaidAndForgotten(t *testing.T) {
 			}
 			c, err := clock.Open(clock.Options{BootID: "b", Build: build, Path: path,
 				Boottime: func() time.Duration { return 0 }, System: func() time.Time { return truth }})
+			if checksum := err != nil && strings.Contains(err.Error(), "checksum"); checksum != (name == "another checksum") {
+				t.Errorf("error %v; the checksum is not what is wrong", err)
+			}
 			if err == nil || !strings.Contains(err.Error(), path) {
 				t.Errorf("error %v, want one that names the file", err)
 			}
@@ -326,6 +338,38 @@ func TestADamagedFileIsSaidAndForgotten(t *testing.T) {
 				t.Errorf("dated by %s out of a damaged file", src)
 			}
 		})
+	}
+}
+
+func TestAFlippedBitDatesNothingWrongly(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	start := b.mono
+	b.epochs(truth, 3, 0)
+	good, err := os.ReadFile(b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noticed := 0
+	for i := range good {
+		for bit := range 8 {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << bit
+			if err := os.WriteFile(b.path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := clock.Open(clock.Options{BootID: b.bootID, Build: build, Path: b.path,
+				Boottime: func() time.Duration { return b.mono }, System: func() time.Time { return b.system }})
+			if err != nil {
+				noticed++
+			}
+			if got, src := c.At(start); src != clock.None && !got.Equal(truth) {
+				t.Fatalf("with bit %d of byte %d flipped: %v, %s; want %v or nothing\n%s", bit, i, got, src, truth, bad)
+			}
+		}
+	}
+	if noticed == 0 {
+		t.Error("no flipped bit was noticed")
 	}
 }
 

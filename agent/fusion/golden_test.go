@@ -166,3 +166,54 @@ func TestARecordingBesideACarGivesTheseRecords(t *testing.T) {
 	}
 	d.compareWith(t, "nl2008u.records")
 }
+
+func TestEveryRecordingIsRedrawnFromItsCurve(t *testing.T) {
+	t.Parallel()
+	logs, err := filepath.Glob(filepath.Join(agenttest.NMEADir(t), "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("%d recordings, %v", len(logs), err)
+	}
+	records, kept := 0, 0
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDrive(func(o *fusion.Options) {
+			o.Interval, o.ParkedInterval = time.Millisecond, time.Millisecond // every epoch
+		})
+		at := time.Duration(0)
+		var last time.Duration
+		if _, err := gps.Decode(bytes.NewReader(text), func(x gps.Fix) {
+			// The recordings have no arrival times: a step of the receiver's time is one of ours, where it is a step forward.
+			step := x.TimeOfDay - last
+			if step <= 0 || step > time.Minute {
+				step = time.Second
+			}
+			at, last = at+step, x.TimeOfDay
+			x.Mono = at
+			d.take(d.Fix(x, midnight.Add(at)))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var points []point
+		for i, r := range d.records {
+			points = append(points, point{r, d.edges[i]})
+		}
+		if len(points) == 0 {
+			continue
+		}
+		some, _ := thin(fusion.NewCurve(5, 3), points)
+		for i := range some {
+			some[i] = sent(t, some[i])
+		}
+		if err := redraw(points, some, 5, 3); err != nil {
+			t.Errorf("%s: %v", filepath.Base(name), err)
+		}
+		records, kept = records+len(points), kept+len(some)
+	}
+	t.Logf("%d of %d records kept", kept, records)
+	if kept*2 > records {
+		t.Errorf("%d of %d records are kept", kept, records)
+	}
+}
