@@ -10,7 +10,11 @@
 //     is in flight.
 //   - A record waits for company at most [Options.Linger], and then for the call in flight. With [Options.LiveFirst] this
 //     holds beside a backlog of any size and after an outage: the newest go first, the rest follows behind.
-//   - Failed calls are followed by full-jitter back-off up to five minutes, for ever; [Status] says when and why, and what to do.
+//   - Failed calls are followed by full-jitter back-off up to five minutes, for ever and over restarts ([Options.StateFile]);
+//     [Status] says when and why, and what to do. [Uplink.LinkChanged] brings the next try forward where the link was what failed.
+//   - Vans that start, fail or recover in the same second do not send in the same second: the first calls are spread over a
+//     linger, and each uplink sends on a grid of its own.
+//   - When a day's bytes are used up ([Options.DailyBytes]), what is older waits for the next day; new records go.
 //   - With [Options.Gzip] each entry is one whole gzip member with no byte between members, so that the objects of a bucket
 //     unpack as they are. All limits and billing steps count the member.
 //   - A call is no larger than what the link, as last measured, carries in [Options.AirTime]; no Firehose limit is exceeded.
@@ -31,5 +35,6 @@
 //
 // Delivery is at least once: an answer that is lost after delivery, and a power cut before an acknowledgement is on disk,
 // make records come twice, with the same record_id. A Firehose record failing in part does not
-// exist: an entry of joined lines is taken or fails as one. The back-off starts anew with the process.
+// exist: an entry of joined lines is taken or fails as one. A day's count that a power cut interrupts is short by up to ten
+// minutes.
 package uplink

@@ -15,6 +15,10 @@ const gzipLevel = 9
 // stored block of at most 65,535 bytes (RFC 1951, section 3.2.4).
 const gzipSlack = 1 << 10
 
+// mostGzipLines bounds the lines of one call: they lie in memory beside their members. Together with gzipSlack for each of
+// MaxEntries entries it is less than MaxCallBytes, so that lines that do not shrink at all are within the limit.
+const mostGzipLines = 2 << 20
+
 // What is known of how well lines shrink before any was packed, and the least that is ever assumed: a run of equal lines
 // must not make the next entry huge.
 const (

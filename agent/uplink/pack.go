@@ -82,7 +82,7 @@ func (p *packer) callRoom() int {
 		n = min(n, p.most)
 	}
 	if p.gzip {
-		return min(int(float64(n)/p.ratio), MaxCallBytes-MaxEntries*gzipSlack)
+		return min(int(float64(n)/p.ratio), mostGzipLines)
 	}
 	return n
 }

@@ -12,6 +12,9 @@ import (
 // How many bytes one call may carry, so that it takes no longer than Options.AirTime on the link as it was last measured.
 const (
 	firstCallBytes = 96 << 10 // before anything was measured: 52 s at 20 kbit/s, base64 included; each good call doubles it
+	// However fast the link is: a quarter of what Firehose takes. The heads of a call are a quarter of a percent of it, and each
+	// byte of a call takes some ten of memory on its way through base64, JSON and the signature.
+	mostCallBytes  = 1 << 20
 	leastCallBytes = 32 << 10 // however slow the link is
 )
 
@@ -97,7 +100,7 @@ func (u *Uplink) measure(size int, took time.Duration, err error) {
 	if size >= leastCallBytes || took > u.o.AirTime { // a small call measures the link's latency, not its rate
 		n = min(n, int(float64(size)*float64(u.o.AirTime)/float64(took+1)))
 	}
-	u.pack.bytes = min(max(n, leastCallBytes), MaxCallBytes)
+	u.pack.bytes = min(max(n, leastCallBytes), mostCallBytes)
 }
 
 // took acknowledges what of entries was taken and keeps the rest in the lane's batch, to go again as it is.
