@@ -31,6 +31,8 @@ type Options struct {
 	// Candidates lists the serial ports that auto looks at; default: the ports of the
 	// system, by the stable names that udev gives them where it does.
 	Candidates func() ([]string, error)
+	// Capture, if set, sees every piece that is read, with the direction rx. It must not block, and not keep data.
+	Capture func(direction string, data []byte)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger
 

@@ -95,6 +95,9 @@ func (r *Receiver) read(p *openPort, chunks chan<- chunk, quit <-chan struct{}) 
 	var bufs [2][chunkSize]byte
 	for i := 0; ; i ^= 1 {
 		n, err := p.Read(bufs[i][:])
+		if n > 0 && r.opt.Capture != nil {
+			r.opt.Capture("rx", bufs[i][:n])
+		}
 		if n == 0 && err == nil {
 			select {
 			case <-quit:
