@@ -11,7 +11,13 @@
 //     record behind it is lost.
 //   - A [Reader] hands out committed records only, in order, each once; they stay on disk until Ack covers them.
 //   - The directory never grows beyond [Options.MaxBytes]; what had to be given up is reported as a [Lost] entry.
-//   - Open never fails because of what the files contain.
+//   - Open never fails because of what the files contain. It decodes the last good frame only, so that it costs the same
+//     for any number of records; each segment costs the look at its name and size.
+//   - A segment in which a Reader finds damage keeps a second name in the directory quarantine, before its blocks are used
+//     again: at most eight of them and an eighth of Options.MaxBytes, and none that takes a record's room.
+//   - A part of the disk that cannot be read, while the rest works, is reported as lost after three tries and ten seconds.
+//     While nothing can be read, nothing is lost.
+//   - A directory that is removed is made again; nothing counts as committed that went to a file without a name.
 //
 // # Limits
 //
@@ -25,5 +31,11 @@
 //     written: their numbers are used again.
 //   - Where the newest frames cannot be read, how many records they held is not known: 4,096 numbers are reported lost, the
 //     most that a frame holds.
+//   - The last commit before a process ended without Close cannot be told from one that was torn: damage in it is reported
+//     as [ReasonTorn].
+//   - In a segment that was used before, zeros that were not written behind the last frame of a torn commit look like a
+//     frame that was damaged: 4,096 numbers are reported as torn, whether they were used or not.
+//   - What cannot be read of the newest segment when the log is opened counts as damaged at once.
+//   - Damage is found where a Reader comes by. What is given up unread is not looked at.
 //   - Damage may take the latest acknowledgement with it, so that records that had been delivered are reported as lost.
 package buffer

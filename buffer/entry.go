@@ -34,6 +34,7 @@ type Stats struct {
 	Bytes          int64             // on disk, spare segments included
 	MaxBytes       int64             // bound of Bytes
 	Segments       int               // with records; spare ones are not counted
+	Quarantined    int               // damaged segments set aside
 	Unsynced       int               // records appended and not committed
 	OldestUnsynced time.Duration     // age of the oldest of them
 	Commits        uint64            // since Open

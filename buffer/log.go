@@ -261,6 +261,7 @@ func (l *Log) Stats() Stats {
 		Bytes:       l.bytes,
 		MaxBytes:    l.opts.MaxBytes,
 		Segments:    len(l.segments),
+		Quarantined: l.quarantined,
 		Unsynced:    l.inflight.count + l.open.count,
 		Commits:     l.commits,
 		CommitTime:  l.commitTime,
