@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -33,6 +34,8 @@ type Options struct {
 	Credentials *uplink.Credentials
 	// DrainOnStop is how long stopping may take to deliver what is buffered; 0: it is not tried.
 	DrainOnStop time.Duration
+	// Capture, if set, gets what passes through the adapter's and the receiver's port, as JSON lines (obd.Captured; ports "obd" and "gps").
+	Capture io.Writer
 	// OnRecord, if set, sees each record that the buffer has taken. It must not block.
 	OnRecord func(record.Record)
 
@@ -128,6 +131,10 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 }
 
 func (a *Agent) openSources() (err error) {
+	var tap *capture
+	if a.opts.Capture != nil {
+		tap = newCapture(a.opts.Capture, a.log)
+	}
 	if a.cfg.OBD.Port != config.None {
 		if a.car, err = obd.New(obd.Options{
 			Port:    a.cfg.OBD.Port,
@@ -135,6 +142,8 @@ func (a *Agent) openSources() (err error) {
 			MaxRate: a.cfg.OBD.MaxRate,
 			Period:  a.cfg.OBD.Period,
 			Custom:  a.customPIDs(),
+			Memory:  filepath.Join(a.cfg.Buffer.Dir, "obd.json"),
+			Capture: tap.port("obd"),
 			Now:     clock.Boottime,
 			Claim:   a.ports.claim("car's adapter"),
 			Logger:  a.log.With("part", "obd"),
@@ -144,13 +153,14 @@ func (a *Agent) openSources() (err error) {
 	}
 	if a.cfg.GPS.Source != config.None {
 		if a.gps, err = gps.New(gps.Options{
-			Source: a.cfg.GPS.Source,
-			Baud:   a.cfg.GPS.Baud,
-			Init:   a.cfg.GPS.Init,
-			Now:    clock.Boottime,
-			Claim:  a.ports.claim("GPS"),
-			Memory: filepath.Join(a.cfg.Buffer.Dir, "gps.json"),
-			Logger: a.log.With("part", "gps"),
+			Source:  a.cfg.GPS.Source,
+			Baud:    a.cfg.GPS.Baud,
+			Init:    a.cfg.GPS.Init,
+			Now:     clock.Boottime,
+			Claim:   a.ports.claim("GPS"),
+			Memory:  filepath.Join(a.cfg.Buffer.Dir, "gps.json"),
+			Capture: tap.port("gps"),
+			Logger:  a.log.With("part", "gps"),
 		}); err != nil {
 			return err
 		}

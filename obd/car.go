@@ -36,6 +36,11 @@ type Options struct {
 	// Dial, if set, opens the way to the adapter instead of Port, which is then only its name: for transports that this
 	// package does not know, and for tests.
 	Dial func(context.Context) (Conn, error)
+	// Memory is a file in which line speeds, the port that auto took and the protocol of each pair of adapter and car (by its VIN) are kept
+	// over restarts, to be tried first. "": they are kept as long as the Car. One file is one Car's.
+	Memory string
+	// Capture, if set, sees every piece that is read (rx) or written (tx). It must not block, and not keep data.
+	Capture func(direction string, data []byte)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger
 }
@@ -125,6 +130,7 @@ type Car struct {
 	mute     bool   // the port opens, but nobody answers: that is said once
 	lastBaud int    // that worked before, or 0
 	learned  protocol
+	memory   memory
 	asked    time.Duration // when the last request was put to the bus
 
 	mu      sync.Mutex // guards all that follows
@@ -198,6 +204,7 @@ func New(opt Options) (*Car, error) {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.opt = opt
+	c.recall()
 	c.status = Status{State: StateClosed, Since: opt.Now(), Reason: "not started", Port: opt.Port, Voltage: math.NaN(), Failures: map[string]uint64{}}
 	return c, nil
 }

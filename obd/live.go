@@ -80,6 +80,7 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 		c.failed(err)
 	}
 	c.tellVehicle(vehicle)
+	c.remember(vehicle, l.protocol)
 	return l, nil
 }
 

@@ -135,6 +135,9 @@ func (c *Car) openOne(ctx context.Context, port string, listen bool, shown strin
 	if !c.mute {
 		c.setState(StateProbing, fmt.Sprintf("%s is open; asking who is there", shown))
 	}
+	if c.opt.Capture != nil {
+		conn = tap(conn, c.opt.Capture)
+	}
 	s := &session{conn: conn, now: c.opt.Now, log: c.opt.Logger}
 	stop := s.watch(ctx)
 	shut := func() {
@@ -150,7 +153,11 @@ func (c *Car) openOne(ctx context.Context, port string, listen bool, shown strin
 			return nil, err
 		}
 	}
-	baud, err := s.probe(ctx, c.opt.Baud, c.lastBaud)
+	last := c.rememberedBaud(port)
+	if last == 0 {
+		last = c.lastBaud
+	}
+	baud, err := s.probe(ctx, c.opt.Baud, last)
 	if err != nil {
 		shut()
 		return nil, err

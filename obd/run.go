@@ -63,6 +63,9 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 				st.Baud = o.baud
 				st.Vehicle = Vehicle{Adapter: o.s.identity}
 			})
+			if c.learned.code == 0 {
+				c.learned = c.rememberedProtocol(o.s.identity)
+			}
 			var served bool
 			served, err = c.serve(ctx, o)
 			o.close()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -14,7 +16,7 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	var path string
+	var path, capture string
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "run",
@@ -41,19 +43,33 @@ status 2 when its configuration is wrong, and with 1 when the board does not giv
 				log.Warn(w)
 			}
 			build := cli.ReadBuild()
-			a, err := agent.New(c.Context(), agent.Options{Config: cfg, Version: build.Version, Build: build.Date, Logger: log})
+			o := agent.Options{Config: cfg, Version: build.Version, Build: build.Date, Logger: log}
+			if capture == "" {
+				return run(c, o)
+			}
+			f, err := os.OpenFile(capture, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return cli.Failure{Err: err}
+				return fmt.Errorf("--capture: %w", err)
 			}
-			if err := a.Run(c.Context()); err != nil {
-				return cli.Failure{Err: err}
-			}
-			return nil
+			o.Capture = f
+			return errors.Join(run(c, o), f.Close())
 		},
 	}
 	addConfigFlag(c, &path)
+	c.Flags().StringVar(&capture, "capture", "", "a new file for all that passes through both ports, for obdagent decode; it says where the vehicle was")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log details")
 	return c
+}
+
+func run(c *cobra.Command, o agent.Options) error {
+	a, err := agent.New(c.Context(), o)
+	if err != nil {
+		return cli.Failure{Err: err}
+	}
+	if err := a.Run(c.Context()); err != nil {
+		return cli.Failure{Err: err}
+	}
+	return nil
 }
 
 func addConfigFlag(c *cobra.Command, path *string) {

@@ -1,0 +1,122 @@
+package obd_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"obdagent/obd"
+	"obdagent/obd/elmsim"
+)
+
+func TestWhatWasLearnedIsTriedFirstAfterARestart(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "obd.json")
+	session := func(t *testing.T, protocol elmsim.Protocol, vin string) (commands []string) {
+		synctest.Test(t, func(t *testing.T) {
+			sim := elmsim.New(elmsim.Options{VIN: vin, Protocol: protocol, Vehicle: vehicleAt(50)})
+			b := newBench(t, sim, obd.Options{Memory: path})
+			b.run(t)
+			b.until(t, obd.StateLive, time.Minute)
+			pass(time.Second)
+			if got := b.car.Status().Vehicle.VIN; got != vin {
+				t.Errorf("VIN %s", got)
+			}
+			if n := sim.Counts().Writes; n != 0 {
+				t.Errorf("%d writes to the adapter's memory", n)
+			}
+			commands = sim.Commands()
+		})
+		return commands
+	}
+	const other = "1FTBR1XG2MKA12345"
+	if c := session(t, elmsim.KWPFast, testVIN); !slices.Contains(c, "ATSP0") {
+		t.Errorf("the first time nothing is known: %v", c)
+	}
+	if c := session(t, elmsim.KWPFast, testVIN); !slices.Contains(c, "ATTP5") || slices.Contains(c, "ATSP0") {
+		t.Errorf("the second time: %v", c)
+	}
+	if c := session(t, elmsim.CAN11Bit500k, other); !slices.Contains(c, "ATTP5") || !slices.Contains(c, "ATSP0") {
+		t.Errorf("in another car: %v", c)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Index(string(text), other) > strings.Index(string(text), testVIN) || !strings.Contains(string(text), testVIN) {
+		t.Errorf("memory %s, %v", text, err)
+	}
+	for _, broken := range []string{"", "{", `{"cars":[{"adapter":"ELM327 v1.5","protocol":"Z"}]}`, `{"cars":7}`} {
+		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c := session(t, elmsim.CAN11Bit500k, other); !slices.Contains(c, "ATSP0") {
+			t.Errorf("with %q as memory: %v", broken, c)
+		}
+	}
+}
+
+func TestACaptureIsReadBackAsExchanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var file bytes.Buffer
+		out := json.NewEncoder(&file)
+		start := time.Now()
+		record := func(dir string, data []byte) {
+			if err := out.Encode(obd.Captured{Mono: int64(time.Since(start)), Port: "obd", Dir: dir, Data: data}); err != nil {
+				t.Error(err)
+			}
+		}
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Baud: 38400})
+		b := newBench(t, sim, obd.Options{Capture: record})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		pass(time.Second)
+		sim.Inject(elmsim.BufferFull, elmsim.Silence)
+		pass(10 * time.Second)
+		data := bytes.Clone(file.Bytes())
+		byReason, speeds, seen := map[string]int{}, 0, map[string]bool{}
+		lines, err := obd.DecodeCapture(bytes.NewReader(data), []string{"obd"}, func(e obd.Exchange) {
+			byReason[e.Reason]++
+			seen[e.Command] = true
+			if e.Signal == "speed" && e.Value != nil {
+				if *e.Value != 50 || e.Unit != "km/h" || !e.Prompt || e.Latency < 8 {
+					t.Errorf("%+v", e)
+				}
+				speeds++
+			}
+			if !e.Prompt && e.Value != nil {
+				t.Errorf("a value of an unfinished reply: %+v", e)
+			}
+		}, nil)
+		if err != nil || lines < 500 {
+			t.Errorf("%d lines, %v", lines, err)
+		}
+		if speeds < 50 || byReason["buffer_full"] != 1 || !seen["0902"] || !seen["ATH1"] {
+			t.Errorf("%d speeds, reasons %v, commands %v", speeds, byReason, seen)
+		}
+		if _, err := obd.DecodeCapture(strings.NewReader("{\"port\":\"obd\"}\nnonsense"), nil, nil, nil); err == nil || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("a broken line: %v", err)
+		}
+	})
+}
+
+func FuzzCapture(f *testing.F) {
+	f.Add([]byte("010D1\r"), []byte("7E803410D32\r\r>"))
+	f.Add([]byte("\x7f\x7f\rATI\r"), []byte("?\r\r>ELM327 v1.5\r\r>"))
+	f.Add([]byte("0100"), []byte(">>>"))
+	f.Fuzz(func(t *testing.T, sent, got []byte) {
+		var x obd.Exchanger
+		check := func(e obd.Exchange) {
+			if e.Value != nil && (!e.Prompt || e.Reason != "") {
+				t.Errorf("%+v", e)
+			}
+		}
+		x.Add(obd.Captured{Dir: "tx", Data: sent}, check)
+		x.Add(obd.Captured{Dir: "rx", Data: got}, check)
+		x.Close(check)
+	})
+}
