@@ -32,6 +32,9 @@ var ErrEarlierRun = errors.New("an earlier run is in there")
 const (
 	// deliverEvery is how long the local endpoint buffers: a run of 30 s then makes a handful of objects.
 	deliverEvery = 5 * time.Second
+	// timeWait is how long a record waits for the receiver's time: an agent that is stopped within its first seconds may never
+	// learn it, and delivers with the system clock's before drainFor is over. The receiver's takes 3 epochs.
+	timeWait = 5 * time.Second
 	// drainFor is how long the end of the demo waits until everything is delivered.
 	drainFor = 15 * time.Second
 )
@@ -128,7 +131,8 @@ func prepare(dir string) error {
 			return fmt.Errorf("%s: %w: name another directory", dir, ErrEarlierRun)
 		}
 	}
-	return nil
+	// Also a run that delivers nothing has a place to read back from.
+	return os.Mkdir(filepath.Join(dir, Bucket), 0o755)
 }
 
 func simOptions(o Options) SimOptions {
@@ -152,6 +156,7 @@ func configure(o Options, sim *Simulation, endpoint string) *config.Config {
 	c.Buffer.Dir = filepath.Join(o.Dir, "buffer")
 	c.Uplink.Endpoint = endpoint
 	c.Uplink.Linger = time.Second
+	c.Uplink.TimeWait = timeWait
 	c.Status.Log = filepath.Join(o.Dir, "status.log")
 	c.Status.Socket = filepath.Join(o.Dir, "status.sock")
 	return &c
