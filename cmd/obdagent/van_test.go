@@ -38,16 +38,7 @@ const syncWindow = 200 * time.Millisecond
 
 func newVan(t *testing.T) *van {
 	t.Helper()
-	// Not t.TempDir, whose names are longer than a socket's may be.
-	dir, err := os.MkdirTemp("", "van")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := shortDir(t)
 	sim, err := demo.NewSimulation(demo.SimOptions{Dir: dir, Rate: 10, Seed: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +53,21 @@ func newVan(t *testing.T) *van {
 		}
 	})
 	return &van{t: t, dir: dir, linger: 100 * time.Millisecond, obd: sim.CarPort(), gps: sim.GPSPort(), device: "van"}
+}
+
+// shortDir is a directory for a socket: the names of t.TempDir are longer than a socket's may be.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "van")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func (v *van) path(name string) string { return filepath.Join(v.dir, name) }
@@ -112,6 +118,7 @@ type daemon struct {
 	t      *testing.T
 	child  *exec.Cmd
 	socket string
+	stdout lines
 	stderr lines
 	done   chan struct{} // closed when it has ended
 	err    error         // of Wait, once done
@@ -142,21 +149,27 @@ func (v *van) run() *daemon {
 	a.child = command(context.Background(), v.dir, "run", "--config", v.config())
 	a.child.Env = append(a.child.Env, v.environ...)
 	a.child.Stderr = &a.stderr
+	a.begin()
+	return a
+}
+
+// begin starts the child, and sees to its end.
+func (a *daemon) begin() {
+	a.t.Helper()
 	if err := a.child.Start(); err != nil {
-		v.t.Fatal(err)
+		a.t.Fatal(err)
 	}
 	go func() { defer close(a.done); a.err = a.child.Wait() }()
-	v.t.Cleanup(func() {
+	a.t.Cleanup(func() {
 		_ = a.child.Process.Kill() // it has ended, unless the test failed
 		<-a.done
-		if v.t.Failed() {
-			v.t.Logf("agent %d said\n%s", a.child.Process.Pid, a.stderr.String())
+		if a.t.Failed() {
+			a.t.Logf("child %d said\n%s%s", a.child.Process.Pid, a.stdout.String(), a.stderr.String())
 		}
 		if strings.Contains(a.stderr.String(), "DATA RACE") {
-			v.t.Error("the agent has a data race")
+			a.t.Error("the program has a data race")
 		}
 	})
-	return a
 }
 
 // stop sends a signal, waits for the end, and returns the exit status, -1 for a death by the signal, and how long it took.
