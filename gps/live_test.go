@@ -67,6 +67,22 @@ func (c cable) write(p []byte) error {
 // startGpsd runs Debian's gpsd on a device and returns its address.
 func startGpsd(t *testing.T, device string) (address string) {
 	t.Helper()
+	program := findGpsd(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	runGpsd(t, program, address, device)
+	return address
+}
+
+// findGpsd returns gpsd's program, or ends the test as OBDAGENT_TEST_REQUIRE says.
+func findGpsd(t *testing.T) string {
+	t.Helper()
 	program, err := exec.LookPath("gpsd")
 	if err != nil {
 		program, err = exec.LookPath("/usr/sbin/gpsd") // not on everybody's PATH
@@ -77,13 +93,14 @@ func startGpsd(t *testing.T, device string) (address string) {
 		}
 		t.Skipf("gpsd is not installed: %v", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return program
+}
+
+// runGpsd runs gpsd on a device and waits until it answers.
+func runGpsd(t *testing.T, program, address, device string) (stop func()) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	var stderr strings.Builder
@@ -97,7 +114,7 @@ func startGpsd(t *testing.T, device string) (address string) {
 		_ = cmd.Wait()
 		close(ended)
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
@@ -109,6 +126,7 @@ func startGpsd(t *testing.T, device string) (address string) {
 			t.Logf("gpsd: %s", stderr.String())
 		}
 	})
+	t.Cleanup(stop)
 	eventually(t, "gpsd answers", func() bool {
 		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {
@@ -116,7 +134,7 @@ func startGpsd(t *testing.T, device string) (address string) {
 		}
 		return c.Close() == nil
 	})
-	return address
+	return stop
 }
 
 // watch collects gpsd's reports until the test ends, by time; the last one of a time is the epoch's.
