@@ -33,6 +33,11 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		if o, err = a.streamOptions(); err == nil {
 			sink, err = uplink.NewFirehose(ctx, o)
 		}
+	case config.KindKinesis:
+		var o uplink.StreamOptions
+		if o, err = a.streamOptions(); err == nil {
+			sink, err = uplink.NewKinesis(ctx, uplink.KinesisOptions{StreamOptions: o, PartitionKey: a.partitionKey})
+		}
 	default:
 		err = fmt.Errorf("uplink.kind %q: not built yet", u.Kind)
 	}
@@ -58,6 +63,19 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		},
 		Log: a.log.With("part", "uplink"),
 	})
+}
+
+// partitionKey is the VIN that is known now, else the device's name: a vehicle's records share a shard, which keeps their order.
+func (a *Agent) partitionKey() string {
+	if a.car != nil {
+		if vin := a.car.Status().Vehicle.VIN; vin != "" {
+			return vin
+		}
+	}
+	if a.cfg.Vehicle.VIN != "" {
+		return a.cfg.Vehicle.VIN
+	}
+	return a.deviceID
 }
 
 // watchLink tells the uplink when the van got another way to the net. Where the kernel does not let us listen, dead connections are found

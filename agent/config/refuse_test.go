@@ -293,11 +293,11 @@ var refusals = []struct {
 
 	// several at once
 	{"all that is wrong, in the order of the file",
-		"[obd]\nbaud = 38500\nprot = \"auto\"\n\n[uplink]\nregion = \"us-esat-1\"\nkind = \"kinesis\"\npack = \"yes\"\n", []string{
+		"[obd]\nbaud = 38500\nprot = \"auto\"\n\n[uplink]\nregion = \"us-esat-1\"\nkind = \"kinesi\"\npack = \"yes\"\n", []string{
 			`c.toml:2: obd.baud: 38500 is not a line speed; write it as 38400, or 0 to probe`,
 			`c.toml:3:1: obd.prot: unknown key; did you mean obd.port?`,
 			`c.toml:6: uplink.region: "us-esat-1" is not an AWS region name; write it as us-east-1`,
-			`c.toml:7: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`,
+			`c.toml:7: uplink.kind: "kinesi" is not one of firehose, directory, kinesis; write it as "kinesis"`,
 			`c.toml:8:1: uplink.pack: is a text; write it like true`,
 		}},
 }
@@ -324,7 +324,6 @@ func TestRefusesWithOneClearLineForEachProblem(t *testing.T) {
 // unbuilt are the values that later versions will take.
 var unbuilt = []struct{ text, want string }{
 	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
-	{"[uplink]\nkind = \"kinesis\"", `c.toml:2: uplink.kind: delivery to a Kinesis data stream: not built yet; write "firehose" or "directory"`},
 	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; leave it out`},
 	{"[status]\npage_position = true", `c.toml:2: status.page_position: the page: not built yet; leave it out`},
 }

@@ -13,10 +13,6 @@ var unbuilt = []struct {
 		"thinning the oldest records", `write "drop-oldest" or "drop-newest"`,
 	},
 	{
-		"uplink.kind", func(c *Config) bool { return c.Uplink.Kind == KindKinesis },
-		"delivery to a Kinesis data stream", `write "firehose" or "directory"`,
-	},
-	{
 		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
 		"the page and /metrics", "leave it out",
 	},

@@ -172,7 +172,8 @@ func (s *service) CloseIdle() {
 func (s *service) failed(err error) *CallError {
 	ce := s.explain(err)
 	switch {
-	case ce.Kind == KindClock:
+	case ce.Kind == KindClock && ce.Code != "":
+		// The endpoint itself said so. A certificate that is not valid yet tells only that nobody knows the time so far.
 		s.theirTime.Store(true)
 	case refusedKeys[ce.Code]:
 		s.forget()

@@ -322,6 +322,23 @@ func TestEachRefusalOfTheProviderSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// Credentials that AWS refuses before their time (a role that was changed, a clock that slept) are asked for anew at the next call.
+func TestCredentialsThatAreRefusedAreAskedForAnew(t *testing.T) {
+	t.Parallel()
+	p, f, _ := iotRig(t, nil)
+	p.set(func(p *provider) { p.keys.SessionToken = "of yesterday" })
+	if ce := putOne(t, f); ce == nil || ce.Kind != uplink.KindSetup {
+		t.Fatalf("keys that the stream does not know: %v", ce)
+	}
+	p.set(func(p *provider) { p.keys.SessionToken = "session" })
+	if ce := putOne(t, f); ce != nil {
+		t.Error(ce)
+	}
+	if n := p.count(); n != 2 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 func TestCredentialsFromAWSIoTNeedTheirOptions(t *testing.T) {
 	t.Parallel()
 	_, err := uplink.NewFirehose(context.WithoutCancel(t.Context()), uplink.StreamOptions{Stream: "s", Region: "us-east-1", IoT: &uplink.IoTOptions{Endpoint: "localhost"}})

@@ -87,7 +87,7 @@ func parseCredentials(text []byte) (aws.Credentials, error) {
 		}
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			return c, fmt.Errorf("line %d has no =; write aws_access_key_id = ...", n)
+			return c, fmt.Errorf("line %d has no =; write aws_access_key_id = and its value", n)
 		}
 		if into := fields[strings.ToLower(strings.TrimSpace(key))]; into != nil && ours {
 			*into = strings.TrimSpace(value)

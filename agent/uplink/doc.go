@@ -1,4 +1,5 @@
-// Package uplink takes records from the buffer, packs them into batches and delivers them to Amazon Data Firehose or a directory.
+// Package uplink takes records from the buffer, packs them into batches and delivers them to Amazon Data Firehose,
+// an Amazon Kinesis data stream or a directory.
 //
 // # Promises
 //

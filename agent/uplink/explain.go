@@ -55,7 +55,7 @@ func (s *service) explainCode(api smithy.APIError, err error) *CallError {
 	message := api.ErrorMessage()
 	switch e.Code {
 	case "ServiceUnavailableException", "ServiceUnavailable", "ThrottlingException", "Throttling", "LimitExceededException",
-		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown":
+		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "ProvisionedThroughputExceededException", "KMSThrottlingException":
 		e.Kind, e.Advice = KindThrottled, fmt.Sprintf("%s asks to be asked less often (%s)", s.host(), e.Code)
 	case "ResourceNotFoundException":
 		e.Kind = KindSetup

@@ -51,12 +51,7 @@ func (f *Firehose) Put(ctx context.Context, entries [][]byte) ([]Failure, error)
 		Records:            records,
 	})
 	if err != nil {
-		ce := f.explain(err)
-		if ce.Kind == KindClock && ce.Code != "" {
-			// The endpoint itself said so. A certificate that is not valid yet tells only that nobody knows the time so far.
-			f.theirTime.Store(true)
-		}
-		return nil, ce
+		return nil, f.failed(err)
 	}
 	if aws.ToInt32(out.FailedPutCount) == 0 {
 		return nil, nil
