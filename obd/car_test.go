@@ -26,7 +26,7 @@ func TestCarReadsSpeedAndVINOnEveryProtocol(t *testing.T) {
 		{elmsim.J1850PWM, "SAE J1850 PWM", "10"},
 		{elmsim.J1850VPW, "SAE J1850 VPW", "10"},
 	} {
-		for _, personality := range []elmsim.Personality{elmsim.Genuine, elmsim.CloneV15, elmsim.CloneV21} {
+		for _, personality := range []elmsim.Personality{elmsim.Genuine, elmsim.STN, elmsim.CloneV15, elmsim.CloneV21} {
 			t.Run(p.name+" through "+personality.Name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -58,4 +58,25 @@ func TestCarReadsSpeedAndVINOnEveryProtocol(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestAnAdapterThatOnlySaysOKGivesNoNumber(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Personality: elmsim.Liar})
+		b := newBench(t, sim, obd.Options{Period: map[string]time.Duration{"rpm": time.Second}})
+		b.run(t)
+		pass(3 * time.Minute)
+		for _, s := range b.taken() {
+			if s.Err == nil {
+				t.Errorf("a value although nobody knows who says it: %+v", s)
+			}
+		}
+		if st := b.car.Status(); st.State == obd.StateLive || st.Reason == "" || st.Vehicle.VIN != "" {
+			t.Errorf("status %+v", st)
+		}
+		if n := sim.Counts().Requests; n > 60 {
+			t.Errorf("%d requests in 3 minutes to no end", n)
+		}
+	})
 }

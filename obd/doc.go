@@ -14,13 +14,22 @@
 //   - Ignition off, adapter unplugged, port in use are states with a delay, reported once per change; a Car does not give up.
 //   - While the car is off its bus is left alone.
 //
+// # How it is fast
+//
+// On CAN the reply of steady polling takes a short way through the same gate, without allocation. Signals that are due ride in one request with
+// the speed, as long as the answer stays within one frame, where the pair of adapter and car has shown, once, that it gives the same as
+// single requests; if that goes wrong twice in a row, signals are asked one by one again. The number of lines to wait for goes behind
+// a request where one ECU is listened to: the adapter then does not wait for a second. Headers stay on: without them a reply
+// would be a third shorter, but an adapter that has restarted unseen, and lost its filter, could not be told from one that has not.
+//
 // # Limits
 //
-//   - One request at a time and one PID in each; service 01 and the VIN only.
+//   - One request at a time. Several PIDs in one request on CAN only, and only within one frame.
+//   - Services 01, 02 (freeze frame 0), 03, 07, 0A, the VIN, and for the user's own PIDs 22. Nothing that changes the car.
+//   - Requests go to the functional address; one ECU is listened to, and trouble codes of others are not seen.
 //   - An adapter must be able to show headers (ATH1): without them nobody knows who has answered.
 //   - A byte that was changed on the way, but is still hex, does not show on CAN: the adapter sends no checksum. A lost one does.
-//   - What was learned (port, line speed, protocol) lives as long as the Car.
 //   - Serial ports need Linux.
 //
-// The package knows nothing of GPS, files on disk or clouds, and can be used alone.
+// The package knows nothing of GPS or clouds, writes one small file if it is given its name (Options.Memory), and can be used alone.
 package obd

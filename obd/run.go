@@ -55,6 +55,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 	}()
 	for tries := 0; ctx.Err() == nil; tries++ {
 		before := c.stat()
+		useless := false // the adapter is there, and could not be worked with
 		o, err := c.open(ctx)
 		c.mute = err != nil && (errors.Is(err, ErrNotELM327) || errors.Is(err, ErrTalksUnasked))
 		if err == nil {
@@ -72,6 +73,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 			if served {
 				tries = 0
 			}
+			useless = !served && !errors.Is(err, ErrPortGone)
 			err = fmt.Errorf("%s: %w", o.port, err)
 		}
 		if ctx.Err() != nil {
@@ -80,7 +82,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 		c.failed(err)
 		c.update(func(st *Status) { st.Voltage = math.NaN() })
 		c.setState(StateAbsent, sayAbsent(err))
-		c.pause(ctx, tries, before)
+		c.pause(ctx, tries, before, useless)
 	}
 	return nil
 }
@@ -113,12 +115,12 @@ func (c *Car) stat() os.FileInfo {
 }
 
 // pause waits before the port is opened again: the longer the more often it failed, with jitter, but no longer than until a
-// device appears that was not there before.
-func (c *Car) pause(ctx context.Context, tries int, before os.FileInfo) {
+// device appears that was not there before. A useless adapter gets the longest waits on a network, too: each try puts requests to the car.
+func (c *Car) pause(ctx context.Context, tries int, before os.FileInfo, useless bool) {
 	limit := reopenMax
 	device := c.opt.Dial == nil && strings.HasPrefix(c.opt.Port, "/")
 	auto := c.opt.Dial == nil && c.opt.Port == portAuto
-	if !device && !auto {
+	if !device && !auto && !useless {
 		limit = reopenMaxNet
 	}
 	wait := doubled(reopenFirst, tries, limit)

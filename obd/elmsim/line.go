@@ -158,7 +158,9 @@ func (l *line) at(cmd string) []string {
 	defer s.mu.Unlock()
 	ok := []string{"OK"}
 	onOff := func(p *bool) []string {
-		*p = cmd[len(cmd)-1] == '1'
+		if !s.opt.Personality.IgnoresSettings {
+			*p = cmd[len(cmd)-1] == '1'
+		}
 		return ok
 	}
 	switch arg := cmd[2:]; {

@@ -8,8 +8,9 @@ import (
 )
 
 // spin is the last part of a wait that is left to the kernel's high-resolution timer, where the other side lives in real time:
-// Go's own timers wake an idle process on whole milliseconds (epoll_wait), which is four bytes at 38400 baud.
-const spin = 1500 * time.Microsecond
+// Go's own timers wake an idle process on whole milliseconds (epoll_wait), which is four bytes at 38400 baud, and later after a long wait
+// on a busy machine.
+const spin = 5 * time.Millisecond
 
 // sleep waits until l.clock.
 func (l *line) sleep(ctx context.Context) error {

@@ -59,6 +59,8 @@ type Personality struct {
 	NoProtocolNumber bool
 	// NoSuffix makes a request with the number of expected lines a "?".
 	NoSuffix bool
+	// IgnoresSettings makes it say OK to echo, line feeds, spaces, headers and memory, and go on as before.
+	IgnoresSettings bool
 	// MaxBytes is how many bytes of a request it puts on the bus, dropping the rest; 0: all. Counterfeit v2.1 chips send two.
 	MaxBytes int
 }
@@ -68,6 +70,8 @@ type Personality struct {
 var (
 	Genuine  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter"}
 	CloneV15 = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATPC", "ATIGN", "ATPPS", "ATCV"}, NoProtocolNumber: true}
+	Liar     = Personality{Name: "ELM327 v2.1", Describe: "OBDII to RS232 Interpreter", IgnoresSettings: true}
+	STN      = Personality{Name: "ELM327 v1.4b", Describe: "OBDII to RS232 Interpreter"} // as OBDLink's chips call themselves
 	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true, MaxBytes: 2}
 )
 
