@@ -36,7 +36,7 @@ func testStates(t testing.TB) int {
 	case s == "" && testing.Short():
 		return 500
 	case s == "" && raceDetector:
-		return 2000 // it makes everything ten times slower, and finds nothing here: one goroutine writes
+		return 500 // it makes everything ten times slower, and finds nothing here: one goroutine writes
 	case s == "":
 		return 10_000
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 // minDeflate is the size below which deflate can not win anything back for its own block header.
@@ -59,9 +60,23 @@ func (e *frameEncoder) encode(first uint64, count int, records []byte, a *acks) 
 	return int64(frameHeaderBytes + len(body)), nil
 }
 
+// deflaters are compressors whose log is closed: one takes 800 KB.
+var deflaters sync.Pool
+
+// release gives the compressor to the next log.
+func (e *frameEncoder) release() {
+	if e.deflate != nil {
+		deflaters.Put(e.deflate)
+		e.deflate = nil
+	}
+}
+
 var zeroHeaders [segmentHeaderBytes + frameHeaderBytes]byte
 
 func (e *frameEncoder) compress(records []byte) error {
+	if e.deflate == nil {
+		e.deflate, _ = deflaters.Get().(*flate.Writer)
+	}
 	if e.deflate == nil {
 		// Level 6 is where position records stop getting smaller for the time spent.
 		w, err := flate.NewWriter(&e.out, 6)

@@ -305,6 +305,7 @@ func (l *Log) Close() error {
 	l.writing.Lock()
 	err := l.commitAll(true)
 	l.seal()
+	l.w.enc.release()
 	l.writing.Unlock()
 
 	l.mu.Lock()
