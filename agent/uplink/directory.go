@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // DirectoryOptions says where a Directory writes. Path and Stream are needed.
@@ -15,7 +17,14 @@ type DirectoryOptions struct {
 	Stream    string           // part of each object's name, as it would be of a Firehose stream
 	Extension string           // at the end of each object's name, such as ".gz"; default: none, as with Firehose
 	Now       func() time.Time // dates folders and names; default: time.Now
+
+	// MinFree is what stays free on the file system, in bytes: when an object would leave less, records stay in the buffer, which
+	// is bounded and gives up the oldest. Default 64 MiB.
+	MinFree int64
 }
+
+// minFree is enough for logs, the buffer's spare segments and an update of this program.
+const minFree = 64 << 20
 
 // Directory is a Sink that writes what it is given as objects under a local directory, laid out as Firehose lays out a bucket.
 type Directory struct {
@@ -32,6 +41,9 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.MinFree <= 0 {
+		o.MinFree = minFree
 	}
 	if err := os.MkdirAll(o.Path, 0o755); err != nil {
 		return nil, fmt.Errorf("directory sink: %w", err)
@@ -50,6 +62,12 @@ func (d *Directory) Put(ctx context.Context, entries [][]byte) ([]Failure, error
 	size := 0
 	for _, e := range entries {
 		size += len(e)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(d.o.Path, &fs); err == nil { // where that is not told, writing itself says that the disk is full
+		if free := int64(fs.Bavail) * int64(fs.Bsize); free-int64(size) < d.o.MinFree {
+			return nil, &CallError{Kind: KindSetup, Advice: fmt.Sprintf("%s has %d MiB left, and %d MiB are kept free: take objects away; records wait in the buffer", d.o.Path, free>>20, d.o.MinFree>>20)}
+		}
 	}
 	object := make([]byte, 0, size)
 	for _, e := range entries {

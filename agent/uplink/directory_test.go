@@ -75,3 +75,20 @@ func TestADirectoryThatCannotBeWrittenSaysWhatToDo(t *testing.T) {
 		t.Errorf("without a path: %v", err)
 	}
 }
+
+func TestADirectoryLeavesRoomOnItsDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d, err := uplink.NewDirectory(uplink.DirectoryOptions{Path: dir, Stream: "s", MinFree: 1 << 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Put(t.Context(), [][]byte{[]byte("line\n")})
+	ce, ok := errors.AsType[*uplink.CallError](err)
+	if !ok || ce.Kind != uplink.KindSetup || !strings.Contains(ce.Advice, "records wait in the buffer") {
+		t.Errorf("on a disk with less than is to be kept free: %v", err)
+	}
+	if objects, err := filepath.Glob(filepath.Join(dir, "2*")); err != nil || len(objects) != 0 {
+		t.Errorf("written all the same: %v, %v", objects, err)
+	}
+}
