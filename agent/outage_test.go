@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -237,13 +236,8 @@ func (r *rig) refusedFor(reason string) {
 	if s.Uplink.Delivered > 0 || s.Uplink.Aside > 0 || len(s.Buffer.Lost) > 0 {
 		r.t.Errorf("%d records delivered, %d set aside, %v lost", s.Uplink.Delivered, s.Uplink.Aside, s.Buffer.Lost)
 	}
-	log, err := os.ReadFile(r.cfg.Status.Log)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if !refusal.Match(log) {
-		r.t.Errorf("the status log does not tell of the refusal:\n%s", log)
-	}
+	// The log has a writer of its own.
+	await(r.t, "refusal in the status log", func() bool { return refusal.MatchString(r.log()) }, r.log)
 }
 
 func TestAStreamThatIsNotThereCostsNoRecord(t *testing.T) {
@@ -286,11 +280,7 @@ func TestWrongCredentialsCostNoRecord(t *testing.T) {
 			if err := r.stop(); err != nil {
 				t.Fatal(err)
 			}
-			log, err := os.ReadFile(r.cfg.Status.Log)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Contains(string(log), test.keys.SecretAccessKey) {
+			if strings.Contains(r.log(), test.keys.SecretAccessKey) {
 				t.Error("the status log holds the secret")
 			}
 			if n := firehose.Counters().Taken; n > 0 {

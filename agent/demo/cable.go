@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -97,11 +98,24 @@ func (e *end) Write(p []byte) (int, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return 0, fmt.Errorf("cable: %w", err)
+	for written := 0; ; {
+		if err != nil {
+			return written, fmt.Errorf("cable: %w", err)
+		}
+		if err := e.SetWriteDeadline(time.Now().Add(fullFor)); err != nil {
+			return written, fmt.Errorf("cable: %w", err)
+		}
+		n, failed := e.File.Write(p[written:])
+		if written += n; !errors.Is(failed, os.ErrDeadlineExceeded) {
+			return written, failed
+		}
+		err = control(e.tty, func(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH) })
 	}
-	return e.File.Write(p)
 }
+
+// fullFor is how long the port may be full before what is in it is dropped. That happens although there is maxUnread: a busy
+// kernel has bytes in hand, up to 64 KiB, that it does not count as unread yet.
+const fullFor = 100 * time.Millisecond
 
 // Free undoes that a program has claimed the port for itself (TIOCEXCL, tty_ioctl(4)). A serial port forgets the claim when the
 // program ends; a pseudo-terminal keeps it as long as anybody, here the Cable, has it open, and would lock out the successor
