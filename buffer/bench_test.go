@@ -91,7 +91,7 @@ func BenchmarkDurableRun(b *testing.B) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	for _, records := range []int{0, 100_000} {
+	for _, records := range []int{0, 100_000, 2_000_000} {
 		b.Run(fmt.Sprintf("backlog=%d", records), func(b *testing.B) {
 			opts := buffer.Options{Dir: b.TempDir()}
 			l, err := buffer.Open(opts)
