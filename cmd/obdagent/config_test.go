@@ -61,7 +61,6 @@ func TestWhatIsNotBuiltYetIsRefusedAndNeverIgnored(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, text := range []string{
-		"[uplink]\ndaily_bytes = 1000000",
 		"[status]\nlisten = \"127.0.0.1:8327\"",
 	} {
 		var all strings.Builder
