@@ -88,7 +88,9 @@ func finish(t *testing.T, dir string, environ []string, args ...string) result {
 func inProcess(t *testing.T, args ...string) result {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code := cli.Run(t.Context(), rootCommand(), args, &out, &errs)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	code := cli.Run(ctx, rootCommand(), args, &out, &errs)
 	return result{code, out.String(), errs.String()}
 }
 

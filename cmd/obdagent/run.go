@@ -52,7 +52,11 @@ status 2 when its configuration is wrong, and with 1 when the board does not giv
 				return fmt.Errorf("--capture: %w", err)
 			}
 			o.Capture = f
-			return errors.Join(run(c, o), f.Close())
+			err = run(c, o)
+			if closed := f.Close(); closed != nil {
+				err = errors.Join(err, cli.Failure{Err: fmt.Errorf("--capture: %w", closed)})
+			}
+			return err
 		},
 	}
 	addConfigFlag(c, &path)
