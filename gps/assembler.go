@@ -172,7 +172,7 @@ func (a *Assembler) late(s *sentence, code byte) bool {
 	}
 	if len(a.emitted.order) < maxCycle {
 		a.emitted.order = append(a.emitted.order, code)
-		a.cycle.note(a.emitted.order)
+		a.cycle.amend(a.emitted.order)
 	}
 	if a.emitted.end == endByQuiet {
 		a.quiet = min(2*a.quiet, maxQuiet)

@@ -5,6 +5,7 @@ type Binary struct {
 	UBX     uint64 // u-blox: B5 62 (UBX-13003221, section 32.2)
 	SiRF    uint64 // SiRF binary: A0 A2 (SiRF Binary Protocol Reference Manual, section 2)
 	SkyTraq uint64 // SkyTraq Venus: A0 A1 (AN0003, "Binary Messages of SkyTraq Venus 6 GPS Receiver")
+	RTCM    uint64 // RTCM 3: D3, six zero bits and a length, then the number of the message (RTCM 10403, section 4.2)
 }
 
 // binaryEnough is how many frames make it sure: two bytes that begin one come by chance, once in 65,536 in noise.
@@ -16,7 +17,8 @@ func (b Binary) Name() string {
 	for _, p := range []struct {
 		name string
 		n    uint64
-	}{{"UBX (u-blox binary)", b.UBX}, {"SiRF binary", b.SiRF}, {"SkyTraq binary", b.SkyTraq}} {
+	}{{"UBX (u-blox binary)", b.UBX}, {"SiRF binary", b.SiRF}, {"SkyTraq binary", b.SkyTraq},
+		{"RTCM 3 (corrections for another receiver)", b.RTCM}} {
 		if p.n > most {
 			name, most = p.name, p.n
 		}
@@ -24,14 +26,21 @@ func (b Binary) Name() string {
 	return name
 }
 
-// note takes two bytes that follow each other outside of sentences.
-func (b *Binary) note(first, second byte) {
-	switch {
-	case first == 0xb5 && second == 0x62:
+// note takes the last four bytes outside of sentences, the latest lowest.
+func (b *Binary) note(last uint32) {
+	switch uint16(last) {
+	case 0xb562:
 		b.UBX++
-	case first == 0xa0 && second == 0xa2:
+	case 0xa0a2:
 		b.SiRF++
-	case first == 0xa0 && second == 0xa1:
+	case 0xa0a1:
 		b.SkyTraq++
+	}
+	// The preamble of RTCM alone is one byte and met in any noise. The message numbers in use are 1001 to 1304 and, of the
+	// manufacturers, from 4001 on; the fourth byte holds the upper eight of their twelve bits.
+	if last>>24 == 0xd3 && last>>16&0xfc == 0 {
+		if n := last & 0xff; 1001>>4 <= n && n <= 1304>>4 || n >= 4001>>4 {
+			b.RTCM++
+		}
 	}
 }

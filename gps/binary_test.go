@@ -15,6 +15,9 @@ func TestBinaryIslandsAreNamed(t *testing.T) {
 		"u-blox":                       {"\xb5\x62\x01\x07\x04\x00$!\x00\xff\x30\x40", "UBX (u-blox binary)"},
 		"SiRF":                         {"\xa0\xa2\x00\x02\x01\x02\x00\x03\xb0\xb3", "SiRF binary"},
 		"SkyTraq":                      {"\xa0\xa1\x00\x02\x83\x02\x81\x0d\x0a", "SkyTraq binary"},
+		"RTCM 3":                       {"\xd3\x00\x13\x3e\xd7\xd3\x02\x02\x98\x0e", "RTCM 3 (corrections for another receiver)"},
+		"RTCM 3 of a manufacturer":     {"\xd3\x00\x26\xfe\x80\x01\x00\x00", "RTCM 3 (corrections for another receiver)"},
+		"noise that begins like RTCM":  {"\xd3\xd3\x00\x13\x80\xd3\x40\x13\x3e", ""},
 		"noise":                        {"\xff\x00\xfe\x81", ""},
 		"an island that cuts the line": {"$GPRMC,1\xb5\x62\x01", "UBX (u-blox binary)"},
 	} {

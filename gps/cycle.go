@@ -2,6 +2,7 @@ package gps
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -13,17 +14,29 @@ const (
 	maxCycles = 12
 	// staleCycles is after how many cycles one that did not come again is forgotten.
 	staleCycles = 64
+	// maxPeriod is the longest period, in cycles, in which the cycles of a receiver take turns. Ten is the satellites once a
+	// second at ten epochs a second.
+	maxPeriod = 10
+	// minRepeats and minMatches say how often a period must have come again to be believed: a receiver that leaves sentences
+	// out at random looks periodic for a while.
+	minRepeats = 2
+	minMatches = 8
 )
 
 // A cycleLearner learns in which order a receiver sends the sentences of an epoch, to know the last one when it comes. A
-// cycle that is the beginning of another one that was seen lately never counts as complete: waiting costs a moment,
-// cutting an epoch in two costs its altitude.
+// cycle that is the beginning of another one that was seen lately does not count as complete: waiting costs a moment,
+// cutting an epoch in two costs its altitude. The exception is where the receiver's cycles take turns, such as GSA with each
+// fifth epoch only, and it is the short one's turn.
 type cycleLearner struct {
 	codes map[sentenceName]byte
 	now   []byte // the cycle so far
 	over  bool   // longer than can be learned
 	known []knownCycle
 	n     uint64 // cycles seen
+
+	// turns are the last cycles as hashes, the latest last; period is after how many they repeat, 0 if they do not.
+	turns  [maxPeriod + max(minMatches, minRepeats*maxPeriod)]uint64
+	period int
 }
 
 type sentenceName struct{ talker, typ string }
@@ -43,13 +56,19 @@ func (l *cycleLearner) add(code byte) (complete bool) {
 		return false
 	}
 	l.now = append(l.now, code)
+	goesOn, inTurn := false, true
 	for _, k := range l.known {
 		switch {
 		case len(k.order) == len(l.now):
 			complete = complete || k.seen >= 2 && bytes.Equal(k.order, l.now)
 		case len(k.order) > len(l.now) && bytes.HasPrefix(k.order, l.now):
-			return false
+			goesOn = true
+			// One that did not come within the last period is not explained by it.
+			inTurn = inTurn && k.last+uint64(l.period) > l.n
 		}
+	}
+	if complete && goesOn {
+		return inTurn && l.period > 0 && l.turns[len(l.turns)-l.period] == hash(l.now)
 	}
 	return complete
 }
@@ -57,10 +76,40 @@ func (l *cycleLearner) add(code byte) (complete bool) {
 // end closes the cycle and starts a new one.
 func (l *cycleLearner) end() {
 	l.n++
+	copy(l.turns[:], l.turns[1:])
+	l.turns[len(l.turns)-1] = 0
 	if !l.over && len(l.now) > 0 {
-		l.note(l.now)
+		l.amend(l.now)
 	}
 	l.forget()
+}
+
+// amend sets the last cycle to its full length, of which more may have come after its end.
+func (l *cycleLearner) amend(order []byte) {
+	l.note(order)
+	l.turns[len(l.turns)-1] = hash(order)
+	l.period = l.repeats()
+}
+
+// repeats finds the shortest period of the turns, 0 if there is none.
+func (l *cycleLearner) repeats() int {
+	for p := 1; p <= maxPeriod; p++ {
+		n := len(l.turns)
+		m := n - max(minMatches, minRepeats*p)
+		if slices.Equal(l.turns[m:], l.turns[m-p:n-p]) && l.turns[m-p] != 0 {
+			return p
+		}
+	}
+	return 0
+}
+
+// hash tells cycles from each other; it is never 0 but for one in 2^64. FNV-1a, as its authors publish it.
+func hash(order []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range order {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
 }
 
 // forget drops the cycle so far.

@@ -20,7 +20,8 @@
 //
 // With the first sentence of another time; or with the last sentence of the cycle, once the receiver has sent the same
 // cycle twice; or when nothing came for a quarter of a second (more, up to 0.8 s, where a slow receiver pauses within
-// its bursts). Sentences that come later are dropped and counted.
+// its bursts). Where a cycle may be the beginning of a longer one, it is waited for, unless the cycles take turns (GSA with
+// each fifth epoch only) and it is the short one's turn. Sentences that come later are dropped and counted.
 //
 // # What contradicts a fix
 //

@@ -18,7 +18,7 @@ type Framer struct {
 	Binary Binary
 
 	inside bool
-	last   byte // the last byte outside of a sentence
+	last   uint32 // the last four bytes outside of sentences, the latest lowest
 	n      int
 	buf    [maxSentence]byte
 }
@@ -75,8 +75,8 @@ func (f *Framer) special(c byte, emit func([]byte)) {
 		f.inside, f.n = true, 1
 		f.buf[0] = c
 	case !f.inside:
-		f.Binary.note(f.last, c)
-		f.last = c
+		f.last = f.last<<8 | uint32(c)
+		f.Binary.note(f.last)
 		if c != '\r' && c != '\n' {
 			f.Noise++
 		}
@@ -87,7 +87,7 @@ func (f *Framer) special(c byte, emit func([]byte)) {
 		// digits could go unnoticed.
 		f.cut()
 		f.Noise++
-		f.last = c
+		f.last = uint32(c)
 	}
 }
 

@@ -9,11 +9,10 @@ import (
 
 // unhurried are the recordings in which less than nine of ten epochs are out with their last byte, and why.
 var unhurried = map[string]string{
-	"rx210.log":                        "GSA comes with each fifth epoch only: the four others are waited for, or they would be cut off",
+	"rx210.log":                        "GSA comes with each fifth epoch only: of 61 epochs the first fifteen go by until that is sure",
 	"iTrek.log":                        "a receiver that leaves sentences out at random",
 	"gp-320fw-2019-04-06-overflow.log": "more sentences than the line carries: the end of the cycle is lost at random",
 	"ac12.log":                         "ZDA is a second ahead, so that half of the bursts hold nothing else",
-	"hemi.log":                         "without a fix only ZDA has a time, and it comes with every other epoch: the epochs without it are waited for",
 	"bundg_zeus_9.log":                 "five talkers behind a ship's multiplexer, in changing order",
 }
 
