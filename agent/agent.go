@@ -122,7 +122,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		Overflow: buffer.Overflow(a.cfg.Buffer.Overflow),
 		Logger:   a.log.With("part", "buffer"),
 	}); err != nil {
-		return nil, fmt.Errorf("open the buffer: %w", err)
+		return nil, err // it says "open buffer" and which
 	}
 	if err := a.openRest(ctx); err != nil {
 		return nil, errors.Join(err, a.buffer.Close())

@@ -66,8 +66,9 @@ func (s *Snapshot) Render(w io.Writer) error {
 		details = slices.DeleteFunc(details, func(d string) bool { return d == "" })
 		fmt.Fprintf(&b, "%-8s %-8s %s\n", name, state, strings.Join(details, ", "))
 	}
-	row("car", s.Car.State, kmh(s.Car.Speed), text("VIN %s", s.Car.VIN), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), s.Car.Reason)
-	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), lag(s.GPS), at(s.GPS.Port, s.GPS.Baud), s.GPS.Reason)
+	row("car", s.Car.State, kmh(s.Car.Speed), text("VIN %s", s.Car.VIN), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), behind(s.Car))
+	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), lag(s.GPS), at(s.GPS.Port, s.GPS.Baud),
+		text("%s bad sentences", count(s.GPS.BadSentence)), noise(s.GPS), s.GPS.Reason)
 	row("clock", s.TimeSrc, s.Time.Format(time.RFC3339))
 	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s left out", count(s.Record.LeftOut)), text("%s refused", count(s.Record.Refused)))
 	row("buffer", s.Buffer.State, fmt.Sprintf("%d records waiting", s.Buffer.Records),
@@ -160,6 +161,14 @@ func volt(v *float64) string {
 	return strconv.FormatFloat(*v, 'f', 1, 64) + " V"
 }
 
+// behind is what is behind the adapter, or why it is not known.
+func behind(c Car) string {
+	if c.State == "live" {
+		return strings.TrimSuffix(c.Protocol+", "+text("ECU %s", c.ECU), ", ")
+	}
+	return c.Reason
+}
+
 func rate(c Car) string {
 	if c.State != "live" {
 		return ""
@@ -189,6 +198,17 @@ func lag(g GPS) string {
 		return say("may ", *g.Lag)
 	}
 	return ""
+}
+
+// noise says what came besides sentences.
+func noise(g GPS) string {
+	switch {
+	case g.NoiseBytes == 0:
+		return ""
+	case g.Binary != "":
+		return size(int64(g.NoiseBytes)) + " of noise with " + g.Binary
+	}
+	return size(int64(g.NoiseBytes)) + " of noise"
 }
 
 func at(port string, baud int) string {

@@ -77,7 +77,8 @@ type GPS struct {
 	Epochs      uint64   `json:"epochs"`
 	Fixes       uint64   `json:"fixes"`
 	BadSentence uint64   `json:"bad_sentences"` // wrong checksum, out of range, malformed
-	NoiseBytes  uint64   `json:"noise_bytes"`
+	NoiseBytes  uint64   `json:"noise_bytes"`      // outside of sentences
+	Binary      string   `json:"binary,omitempty"` // the binary protocol among the noise
 }
 
 // Record is what was made.

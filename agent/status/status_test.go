@@ -44,7 +44,7 @@ func troubled() status.Snapshot {
 	s := driving()
 	s.TimeSrc = "system"
 	s.Car = status.Car{State: "absent", Since: 120, Reason: "/dev/obd is not there: check the adapter's plug and cable", Port: "/dev/obd"}
-	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "rmc void", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Lag: ptr(0.3), BadSentence: 3, NoiseBytes: 18}
+	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "rmc void", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Lag: ptr(0.3), BadSentence: 3, NoiseBytes: 18, Binary: "UBX (u-blox binary)"}
 	s.Record.Refused = 4
 	s.Buffer = status.Buffer{State: "storage failed: read-only file system", Records: 9000, Bytes: 400 << 20, MaxBytes: 512 << 20, Unsynced: 300,
 		Lost: map[string]uint64{"overflow": 1200, "damaged": 0}}

@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"log/slog"
 	"time"
 )
 
@@ -93,8 +92,7 @@ func (u *Uplink) setState(to State, reason string) {
 	if from == to {
 		return
 	}
-	u.o.Log.Info("uplink state", slog.String("from", string(from)), slog.String("to", string(to)), slog.String("reason", reason))
-	if u.o.OnState != nil {
+	if u.o.OnState != nil { // who listens logs it
 		u.o.OnState(StateChange{From: from, To: to, Reason: reason})
 	}
 }
