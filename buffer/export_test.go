@@ -24,3 +24,6 @@ func OpenOn(dir FS, opts Options) (*Log, error) {
 	}
 	return open(dir, opts)
 }
+
+// InspectOn looks into a directory of any file system.
+func InspectOn(dir FS, each func(ScannedRecord) error) (*Inspection, error) { return inspect(dir, each) }
