@@ -118,7 +118,7 @@ func (a *Agent) gpsStatus(now time.Duration) status.GPS {
 	g := a.gps.Status()
 	s := status.GPS{
 		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Port: g.Port, Baud: g.Baud, Fix: "none",
-		Epochs: g.Epochs, Fixes: g.Fixes, BadSentence: g.BadChecksum + g.BadSentence, NoiseBytes: g.NoiseBytes,
+		Epochs: g.Epochs, Fixes: g.Fixes, BadSentence: g.BadChecksum + g.BadSentence, NoiseBytes: g.NoiseBytes, Binary: g.Binary,
 	}
 	if g.LastFix.Mono == 0 {
 		return s

@@ -76,7 +76,7 @@ type GPS struct {
 	SpeedRatio  *float64 `json:"speed_ratio,omitempty"`   // its speed by the car's: far from 1 with a wrong tyre size
 	Epochs      uint64   `json:"epochs"`
 	Fixes       uint64   `json:"fixes"`
-	BadSentence uint64   `json:"bad_sentences"` // wrong checksum, out of range, malformed
+	BadSentence uint64   `json:"bad_sentences"`    // wrong checksum, out of range, malformed
 	NoiseBytes  uint64   `json:"noise_bytes"`      // outside of sentences
 	Binary      string   `json:"binary,omitempty"` // the binary protocol among the noise
 }
