@@ -219,7 +219,11 @@ func (l *Log) writeFrame(first uint64, count int, records []byte) error {
 	if w.dirty {
 		w.enc.h.flags |= flagContinued
 	}
-	if _, err := w.f.WriteAt(w.enc.seal(w.cur.id, at, w.cur.size, sh), to); err != nil {
+	n, err := w.f.WriteAt(w.enc.seal(w.cur.id, at, w.cur.size, sh), to)
+	l.mu.Lock()
+	l.meter.written += int64(n)
+	l.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("write segment %s: %w", w.cur.name, err)
 	}
 	w.off = at + size
@@ -233,13 +237,22 @@ func (l *Log) writeFrame(first uint64, count int, records []byte) error {
 // sync makes the written frames durable and lets Readers have them.
 func (l *Log) sync() error {
 	w := &l.w
+	start := time.Now()
 	if err := w.f.Sync(); err != nil {
 		return fmt.Errorf("sync segment %s: %w", w.cur.name, err)
 	}
+	took := time.Since(start)
 	w.durable.copyFrom(&w.sent, maxRanges)
 	w.written = true
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.meter.syncs.add(took)
+	if w.sentCount > 0 {
+		if l.acks.below >= l.inflight.first {
+			l.meter.ages = ages{marks: l.meter.ages.marks[:0]} // nobody asks for those any more
+		}
+		l.meter.ages.add(l.inflight.first, l.inflight.since)
+	}
 	l.inflight.drop(w.sentBytes, w.sentCount)
 	w.cur.next, w.cur.end = w.sentEnd, w.off
 	l.committed = w.sentEnd

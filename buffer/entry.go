@@ -26,18 +26,24 @@ const (
 
 // Stats is a snapshot for people and metrics.
 type Stats struct {
-	State          string            // "ok", or "storage full: " or "storage failed: " and why
-	FirstSeq       uint64            // oldest record on disk that is not acknowledged; NextSeq if there is none
-	NextSeq        uint64            // what the next Append will get
-	AckedBelow     uint64            // everything below is acknowledged
-	Records        uint64            // not acknowledged, committed or not; those dropped with their segment do not count
-	Bytes          int64             // on disk, spare segments included
-	MaxBytes       int64             // bound of Bytes
-	Segments       int               // with records; spare ones are not counted
-	Quarantined    int               // damaged segments set aside
-	Unsynced       int               // records appended and not committed
-	OldestUnsynced time.Duration     // age of the oldest of them
-	Commits        uint64            // since Open
-	CommitTime     time.Duration     // of the last commit
-	LostRecords    map[string]uint64 // since Open, by reason; "refused" are those Append returned ErrFull for
+	State          string        // "ok", or "storage full: " or "storage failed: " and why
+	FirstSeq       uint64        // oldest record on disk that is not acknowledged; NextSeq if there is none
+	NextSeq        uint64        // what the next Append will get
+	AckedBelow     uint64        // everything below is acknowledged
+	Records        uint64        // not acknowledged, committed or not; those dropped with their segment do not count
+	Bytes          int64         // on disk, spare segments included
+	MaxBytes       int64         // bound of Bytes
+	Segments       int           // with records; spare ones are not counted
+	Quarantined    int           // damaged segments set aside
+	Unsynced       int           // records appended and not committed
+	OldestUnsynced time.Duration // age of the oldest of them
+	Commits        uint64        // since Open
+	CommitTime     time.Duration // of the last commit
+	OldestAge      time.Duration // of the oldest record that is not acknowledged, suspended time not counted
+	// OldestBeforeOpen says that it was appended before Open, nobody knows when: OldestAge is the time since Open.
+	OldestBeforeOpen bool
+	Payload          int64             // bytes of the records appended since Open
+	Written          int64             // bytes given to the file system since Open, the filling of new segments included
+	Syncs            SyncTimes         // how long the storage takes
+	LostRecords      map[string]uint64 // since Open, by reason; "refused" are those Append returned ErrFull for
 }

@@ -72,6 +72,8 @@ type Log struct {
 	commitTime time.Duration
 	lost       map[string]uint64
 	damaged    acks // damaged ranges that are counted already
+	meter      meter
+	device     *device // nil if it is not known
 }
 
 // Open opens the buffer in Options.Dir, and makes it if there is none. It reads the names of the files and the newest
@@ -81,7 +83,12 @@ func Open(opts Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(osDir{opts.Dir}, opts)
+	l, err := open(osDir{opts.Dir}, opts)
+	if err != nil {
+		return nil, err
+	}
+	l.device = deviceOf("/sys", opts.Dir)
+	return l, nil
 }
 
 // open is Open on any file system, with complete options.
@@ -114,6 +121,7 @@ func open(dir fsys, opts Options) (_ *Log, err error) {
 		changed: make(chan struct{}),
 		lost:    make(map[string]uint64),
 		damaged: acks{below: 1},
+		meter:   meter{opened: time.Now()},
 	}
 	l.w = writer{lastID: r.lastID, uuid: r.uuid}
 	if !r.hasUUID {
@@ -171,6 +179,7 @@ func (l *Log) Append(record []byte) (seq uint64, err error) {
 	seq = l.next
 	l.next++
 	l.open.push(seq, record, now)
+	l.meter.payload += int64(len(record))
 	if l.open.count == 1 || l.open.bytes() >= frameBytes && l.open.bytes()-need < frameBytes {
 		l.signal()
 	}
@@ -277,6 +286,7 @@ func (l *Log) Stats() Stats {
 	if since, ok := l.oldestUnsynced(); ok {
 		s.OldestUnsynced = time.Since(since)
 	}
+	l.measure(&s)
 	return s
 }
 

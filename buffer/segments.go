@@ -117,6 +117,7 @@ func (l *Log) create(size int64) error {
 	info := fileInfo{Name: name, Size: size, zeros: true}
 	l.mu.Lock()
 	l.bytes += size
+	l.meter.written += size
 	l.mu.Unlock()
 	if err != nil {
 		w.leftover = append(w.leftover, info)
