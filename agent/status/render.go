@@ -211,17 +211,6 @@ func noise(g GPS) string {
 	return size(int64(g.NoiseBytes)) + " of noise"
 }
 
-// noise says what came besides sentences.
-func noise(g GPS) string {
-	switch {
-	case g.NoiseBytes == 0:
-		return ""
-	case g.Binary != "":
-		return size(int64(g.NoiseBytes)) + " of noise with " + g.Binary
-	}
-	return size(int64(g.NoiseBytes)) + " of noise"
-}
-
 func at(port string, baud int) string {
 	if port == "" || baud == 0 {
 		return port
