@@ -26,4 +26,6 @@ func OpenOn(dir FS, opts Options) (*Log, error) {
 }
 
 // InspectOn looks into a directory of any file system.
-func InspectOn(dir FS, each func(ScannedRecord) error) (*Inspection, error) { return inspect(dir, each) }
+func InspectOn(dir FS, each func(ScannedRecord) error) (*Inspection, error) {
+	return inspect(dir, each)
+}
