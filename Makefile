@@ -13,7 +13,7 @@ export CGO_ENABLED = 0
 BENCH = .
 COUNT = 1
 
-.PHONY: build release check lint cross test bench bench-run demo clean
+.PHONY: build release check lint cross test kills bench bench-run demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -34,6 +34,10 @@ cross: release
 # The race detector needs cgo.
 test:
 	CGO_ENABLED=1 go test -race ./...
+
+# The daemon is killed 200 times: three minutes.
+kills:
+	OBDAGENT_TEST_KILLS=200 go test -count=1 -v -timeout=30m -run=TestKilledAtAnyMoment ./cmd/obdagent
 
 bench:
 	go test -run='^$$' -bench='$(BENCH)' -count=$(COUNT) ./...

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -37,10 +39,10 @@ type life struct {
 // acknowledged on disk, may be delivered again, as the same record.
 func TestKilledAtAnyMomentTheAgentLosesNothingItHadOnDisk(t *testing.T) {
 	t.Parallel()
-	const kills = 8
+	kills := testKills(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, kills))
+	random := rand.New(rand.NewPCG(seed, uint64(kills)))
 	v := newVan(t)
 	lives := make([]life, kills)
 	for i := range lives {
@@ -78,6 +80,20 @@ func TestKilledAtAnyMomentTheAgentLosesNothingItHadOnDisk(t *testing.T) {
 		t.Errorf("%d records delivered, %d of them of a run", len(once), total)
 	}
 	t.Logf("%d records of %d runs, %d of them delivered again", total, kills, again)
+}
+
+// testKills is how many times the daemon is killed; OBDAGENT_TEST_KILLS sets it for longer runs, as make kills does.
+func testKills(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv("OBDAGENT_TEST_KILLS")
+	if s == "" {
+		return 8
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("OBDAGENT_TEST_KILLS is %q: want a number above zero", s)
+	}
+	return n
 }
 
 // withoutDuplicates sorts by number, and counts what was delivered again: the same record, and no other of the same number.
