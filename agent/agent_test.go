@@ -119,7 +119,10 @@ func TestTheAgentKeepsRunningThroughPulledCables(t *testing.T) {
 	}
 	r.until("both sources", both)
 	sim.PullGPS(time.Second)
-	r.until("absent receiver", func(s status.Snapshot) bool { return s.GPS.State == "absent" && s.Car.State == "live" })
+	gone := r.until("absent receiver", func(s status.Snapshot) bool { return s.GPS.State == "absent" && s.Car.State == "live" })
+	if g := gone.GPS; g.Fix != "none" || g.Speed != nil || g.Sats != nil || g.HDOP != nil {
+		t.Errorf("the status has values of a receiver that is not there: %+v", g)
+	}
 	r.until("receiver again", both)
 	sim.PullCar(time.Second)
 	s := r.until("absent adapter", func(s status.Snapshot) bool { return s.Car.State == "absent" && s.GPS.State == "fix" })

@@ -12,6 +12,7 @@ import (
 
 	"obdagent/agent/clock"
 	"obdagent/agent/status"
+	"obdagent/gps"
 	"obdagent/obd"
 )
 
@@ -133,7 +134,8 @@ func (a *Agent) gpsStatus(now time.Duration) status.GPS {
 	}
 	age := now - g.LastFix.Mono
 	s.Age = ptr(seconds(age))
-	if age < 5*time.Second {
+	// The last good value never outlives its source, nor the epochs that have one.
+	if g.State == gps.StateFix && age < 5*time.Second {
 		s.Fix = g.LastFix.Mode.String()
 		s.Speed = number(g.LastFix.Speed * 3.6)
 		s.HDOP = number(g.LastFix.HDOP)
