@@ -72,7 +72,7 @@ type Options struct {
 	Log     *slog.Logger      // details; default: discarded
 
 	HoldRetry time.Duration // how often a held record is asked for again; default 1 s
-	Grace     time.Duration // what a call in flight is given when Run's context ends; default 3 s
+	Grace     time.Duration // what a call in flight is given when Run's context ends; default 1.5 s
 	AirTime   time.Duration // how long one call may take at the measured rate of the link; default Linger, within 10 to 60 s
 	Rand      *rand.Rand    // for jitter; default: seeded by the runtime
 }
@@ -141,7 +141,7 @@ func New[R Reader](log Log[R], o Options) (*Uplink, error) {
 		o.HoldRetry = time.Second
 	}
 	if o.Grace <= 0 {
-		o.Grace = 3 * time.Second
+		o.Grace = 1500 * time.Millisecond // stopping stays under 2 s; what is cut off is sent again, with the same ids
 	}
 	if o.AirTime <= 0 {
 		o.AirTime = min(time.Minute, max(o.Linger, 10*time.Second))
