@@ -148,9 +148,27 @@ func (a *Agent) gpsStatus(now time.Duration) status.GPS {
 
 func (a *Agent) bufferStatus() status.Buffer {
 	b := a.buffer.Stats()
-	return status.Buffer{State: b.State, Records: b.Records, Bytes: b.Bytes, MaxBytes: b.MaxBytes, Unsynced: b.Unsynced,
-		Commits: b.Commits, Lost: b.LostRecords}
+	s := status.Buffer{State: b.State, Records: b.Records, Bytes: b.Bytes, MaxBytes: b.MaxBytes, Unsynced: b.Unsynced,
+		Commits: b.Commits, Lost: b.LostRecords, UnsyncedAge: seconds(b.OldestUnsynced), Quarantined: b.Quarantined,
+		PayloadBytes: b.Payload, WrittenBytes: b.Written}
+	if b.Records > 0 {
+		s.OldestAge, s.OldestBeforeStart = ptr(seconds(b.OldestAge)), b.OldestBeforeOpen
+	}
+	if b.Syncs.Total() > 0 {
+		s.Syncs = &status.Syncs{Last: b.Syncs.Last.Seconds(), Max: b.Syncs.Max.Seconds(), Sum: b.Syncs.Sum.Seconds(), Count: b.Syncs.Count[:]}
+	}
+	if d := a.buffer.Device(); d.Name != "" {
+		s.Device = &status.Device{Name: d.Name, WrittenBytes: d.Written, LifeUsed: d.LifeUsed, Reserve: d.Reserve}
+		if b.Payload >= perPayloadFrom {
+			s.Device.PerPayload = number(float64(d.Written) / float64(b.Payload))
+		}
+	}
+	return s
 }
+
+// perPayloadFrom is how much payload it takes before what the device writes for it says anything: filling the first segments costs
+// 1 MiB each, once.
+const perPayloadFrom = 1 << 20
 
 func (a *Agent) uplinkStatus() status.Uplink {
 	u := a.uplink.Status()

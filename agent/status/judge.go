@@ -27,6 +27,9 @@ func (s *Snapshot) Judge(linger time.Duration) {
 	if s.Buffer.State != OK {
 		s.problem("buffer", s.Buffer.State, "see to the disk that holds buffer.dir; until then records are kept in memory only")
 	}
+	if d := s.Buffer.Device; d != nil && (d.LifeUsed > 100 || d.Reserve == "urgent") {
+		s.problem("buffer", "the flash "+d.Name+" says that it is worn out", "replace the board or its card before it fails; what is sent is safe")
+	}
 	if s.Record.Refused > 0 {
 		s.problem("buffer", fmt.Sprintf("%d records were refused", s.Record.Refused), "see why records do not go out, or give buffer.max_bytes more room")
 	}

@@ -38,6 +38,15 @@ func (s *Snapshot) Line() string {
 	if s.Buffer.State != OK {
 		b.add("buffer", s.Buffer.State)
 	}
+	b.float("oldest_s", s.Buffer.OldestAge, 0)
+	if s.Buffer.Syncs != nil {
+		b.add("sync_max_ms", strconv.FormatFloat(s.Buffer.Syncs.Max*1000, 'f', 0, 64))
+	}
+	if d := s.Buffer.Device; d != nil {
+		b.float("device_per_payload", d.PerPayload, 1)
+		b.add("flash_used_pct", count(uint64(d.LifeUsed)))
+	}
+	b.add("quarantined", count(uint64(s.Buffer.Quarantined)))
 	for _, reason := range slices.Sorted(maps.Keys(s.Buffer.Lost)) {
 		b.uint("lost_"+reason, s.Buffer.Lost[reason])
 	}
@@ -72,7 +81,8 @@ func (s *Snapshot) Render(w io.Writer) error {
 	row("clock", s.TimeSrc, s.Time.Format(time.RFC3339))
 	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s left out", count(s.Record.LeftOut)), text("%s refused", count(s.Record.Refused)))
 	row("buffer", s.Buffer.State, fmt.Sprintf("%d records waiting", s.Buffer.Records),
-		fmt.Sprintf("%s of %s", size(s.Buffer.Bytes), size(s.Buffer.MaxBytes)), lost(s.Buffer.Lost))
+		fmt.Sprintf("%s of %s", size(s.Buffer.Bytes), size(s.Buffer.MaxBytes)),
+		oldest(s.Buffer), text("%s damaged segments in quarantine", count(uint64(s.Buffer.Quarantined))), flash(s.Buffer.Device), lost(s.Buffer.Lost))
 	last := ""
 	if s.Uplink.LastAge != nil {
 		last = "last success " + span(*s.Uplink.LastAge) + " ago"
@@ -226,6 +236,30 @@ func lost(by map[string]uint64) string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// oldest is shown from a minute on: before, it is what linger makes of it.
+func oldest(b Buffer) string {
+	switch {
+	case b.OldestAge == nil || *b.OldestAge < 60:
+		return ""
+	case b.OldestBeforeStart:
+		return "the oldest from before the start"
+	}
+	return "the oldest for " + span(*b.OldestAge)
+}
+
+// flash says what an eMMC says of its age; nothing while there is no reason to care.
+func flash(d *Device) string {
+	switch {
+	case d == nil || d.LifeUsed < 50 && d.Reserve != "warning" && d.Reserve != "urgent":
+		return ""
+	case d.LifeUsed > 100:
+		return "flash " + d.Name + " has used up its life"
+	case d.LifeUsed >= 50:
+		return fmt.Sprintf("flash %s has used %d %% of its life", d.Name, d.LifeUsed)
+	}
+	return "flash " + d.Name + " runs out of spare blocks"
 }
 
 func size(n int64) string {

@@ -100,6 +100,34 @@ type Buffer struct {
 	Unsynced int               `json:"unsynced"`
 	Commits  uint64            `json:"commits"`
 	Lost     map[string]uint64 `json:"lost,omitempty"` // by reason
+
+	OldestAge *float64 `json:"oldest_age_s,omitempty"` // of the oldest record that waits; absent if none does
+	// OldestBeforeStart says that it is older than this process, nobody knows how much: oldest_age_s is since the start.
+	OldestBeforeStart bool    `json:"oldest_before_start,omitempty"`
+	UnsyncedAge       float64 `json:"unsynced_age_s"`        // of the oldest record that a power cut would take
+	Quarantined       int     `json:"quarantined,omitempty"` // damaged segments set aside in buffer.dir's quarantine
+	Syncs             *Syncs  `json:"syncs,omitempty"`       // absent before the first
+	PayloadBytes      int64   `json:"payload_bytes"`         // of the records since the start
+	WrittenBytes      int64   `json:"written_bytes"`         // given to the file system for them
+	Device            *Device `json:"device,omitempty"`      // absent where the kernel knows none
+}
+
+// Syncs is how long the storage takes to confirm what was written.
+type Syncs struct {
+	Last float64 `json:"last_s"`
+	Max  float64 `json:"max_s"`
+	Sum  float64 `json:"sum_s"`
+	// Count is how many took up to 1, 3, 10, 30, 100, 300 ms, 1, 3 s, each beyond the class before; the last: longer.
+	Count []uint64 `json:"count"`
+}
+
+// Device is the partition that holds the buffer.
+type Device struct {
+	Name         string   `json:"name"`
+	WrittenBytes int64    `json:"written_bytes"`            // since the start, by all programs
+	PerPayload   *float64 `json:"per_payload,omitempty"`    // written_bytes by payload_bytes; absent before there is 1 MiB of payload
+	LifeUsed     int      `json:"life_used_pct,omitempty"`  // eMMC's own estimate: 10 stands for 0 to 10, 110 for all of it
+	Reserve      string   `json:"reserve_blocks,omitempty"` // eMMC's own word: normal warning urgent
 }
 
 // Uplink is the way to the cloud, or to a directory.

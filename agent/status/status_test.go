@@ -33,7 +33,10 @@ func driving() status.Snapshot {
 		GPS: status.GPS{State: "fix", Since: 3950, Port: "/dev/gps", Baud: 9600, Fix: "3d", Age: ptr(0.4), Sats: ptr(11), HDOP: ptr(0.8),
 			Speed: ptr(49.3), Lag: ptr(1.04), LagApplied: ptr(1.05), SpeedRatio: ptr(0.98), Epochs: 3960, Fixes: 3950},
 		Record: status.Record{Made: 3960, LastAge: ptr(0.4), Undated: 12, LeftOut: 480},
-		Buffer: status.Buffer{State: "ok", Records: 31, Bytes: 1 << 20, MaxBytes: 512 << 20, Commits: 3900},
+		Buffer: status.Buffer{State: "ok", Records: 31, Bytes: 1 << 20, MaxBytes: 512 << 20, Commits: 3900,
+			OldestAge: ptr(31.0), UnsyncedAge: 0.4, PayloadBytes: 2_060_000, WrittenBytes: 21 << 20,
+			Syncs:  &status.Syncs{Last: 0.004, Max: 0.31, Sum: 15.6, Count: []uint64{0, 700, 3100, 90, 9, 0, 1, 0, 0}},
+			Device: &status.Device{Name: "mmcblk0p3", WrittenBytes: 24 << 20, PerPayload: ptr(12.2), LifeUsed: 10, Reserve: "normal"}},
 		Uplink: status.Uplink{State: "ok", Since: 3900, Target: "Firehose stream gps-delivery-stream in us-east-1", Delivered: 3929, Calls: 66,
 			BytesUp: 612_000, BytesDown: 40_000, LastAge: ptr(31.0)},
 	}
@@ -47,7 +50,8 @@ func troubled() status.Snapshot {
 	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "rmc void", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Lag: ptr(0.3), BadSentence: 3, NoiseBytes: 18, Binary: "UBX (u-blox binary)"}
 	s.Record.Refused = 4
 	s.Buffer = status.Buffer{State: "storage failed: read-only file system", Records: 9000, Bytes: 400 << 20, MaxBytes: 512 << 20, Unsynced: 300,
-		Lost: map[string]uint64{"overflow": 1200, "damaged": 0}}
+		Lost: map[string]uint64{"overflow": 1200, "damaged": 0}, OldestAge: ptr(86400.0), UnsyncedAge: 290, Quarantined: 2,
+		Device: &status.Device{Name: "mmcblk0p3", LifeUsed: 110, Reserve: "urgent"}}
 	s.Uplink = status.Uplink{State: "refused", Since: 900, Reason: "stream gps-delivery-stream is not there: create it, or correct uplink.stream",
 		Target: "Firehose stream gps-delivery-stream in us-east-1", Delivered: 100, Calls: 70, Failed: 60, Aside: 2, BytesUp: 1 << 31, LastAge: ptr(90000.0)}
 	return s
@@ -112,6 +116,9 @@ func TestOnlyWhatLastsIsAProblem(t *testing.T) {
 		"a coverage hole that lasts":      {func(s *status.Snapshot) { s.Uplink.State, s.Uplink.Since = "down", 121 }, "uplink"},
 		"a stream that is not there":      {func(s *status.Snapshot) { s.Uplink.State, s.Uplink.Since = "refused", 0 }, "uplink"},
 		"a disk that fails":               {func(s *status.Snapshot) { s.Buffer.State = "storage failed: EIO" }, "buffer"},
+		"flash at half of its life":       {func(s *status.Snapshot) { s.Buffer.Device.LifeUsed, s.Buffer.Device.Reserve = 60, "warning" }, ""},
+		"flash that is worn out":          {func(s *status.Snapshot) { s.Buffer.Device.LifeUsed = 110 }, "buffer"},
+		"flash without spare blocks":      {func(s *status.Snapshot) { s.Buffer.Device.Reserve = "urgent" }, "buffer"},
 		"records that the buffer refuses": {func(s *status.Snapshot) { s.Record.Refused = 1 }, "buffer"},
 		"records that cannot be sent":     {func(s *status.Snapshot) { s.Uplink.Aside = 1 }, "uplink"},
 	} {
