@@ -236,3 +236,29 @@ func TestBusyIsNamedWhoeverSaysIt(t *testing.T) {
 		}
 	})
 }
+
+func TestAPathThatIsNoSerialPortIsSaid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{file: " is not a serial port; name the receiver's in gps.source", dir: " is a directory; name the receiver's serial port in gps.source"} {
+		r, err := gps.New(gps.Options{Source: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var first gps.StateChange
+		_ = r.Run(ctx, gps.Handler{State: func(s gps.StateChange) {
+			if first.To == "" {
+				first = s
+			}
+			cancel()
+		}})
+		if first.To != gps.StateAbsent || first.Reason != path+want {
+			t.Errorf("state %s, reason %q", first.To, first.Reason)
+		}
+	}
+}

@@ -93,13 +93,16 @@ func openReason(name string, err error) string {
 		case serial.PermissionDenied:
 			return name + ": no permission; add the user to the group that owns the device (often dialout)"
 		case serial.InvalidSerialPort:
-			return name + " is not a serial port"
+			return name + " is not a serial port; name the receiver's in gps.source"
 		case serial.InvalidSpeed:
 			return name + " does not take this line speed"
 		}
 	}
-	if errors.Is(err, unix.EBUSY) {
+	switch {
+	case errors.Is(err, unix.EBUSY):
 		return name + busyAdvice
+	case errors.Is(err, unix.EISDIR):
+		return name + " is a directory; name the receiver's serial port in gps.source"
 	}
 	return fmt.Sprintf("%s: %v", name, err)
 }

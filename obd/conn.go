@@ -62,6 +62,8 @@ func openSerial(device string, baud int) (Conn, error) {
 		return nil, fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
 	case errors.Is(err, unix.EACCES):
 		return nil, fmt.Errorf("open %s: %w; add this user to the device's group, mostly dialout", device, err)
+	case errors.Is(err, unix.EISDIR):
+		return nil, fmt.Errorf("%s is a directory; name the adapter's serial port: %w", device, err)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", device, err)
 	}
@@ -77,8 +79,13 @@ func openSerial(device string, baud int) (Conn, error) {
 	if err != nil {
 		unix.Close(lock)
 		var pe *serial.PortError
-		if errors.As(err, &pe) && pe.Code() == serial.PortBusy {
-			err = ErrPortBusy
+		if errors.As(err, &pe) {
+			switch pe.Code() {
+			case serial.PortBusy:
+				return nil, fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
+			case serial.InvalidSerialPort:
+				return nil, fmt.Errorf("%s is not a serial port; name the adapter's: %w", device, err)
+			}
 		}
 		return nil, fmt.Errorf("open %s: %w", device, err)
 	}

@@ -338,3 +338,22 @@ func TestTCPAdapterIsReadAndComesBack(t *testing.T) {
 		t.Errorf("live again after %v", took)
 	}
 }
+
+func TestAPathThatIsNoSerialPortIsSaid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{file: " is not a serial port; name the adapter's", dir: " is a directory; name the adapter's serial port"} {
+		car, err := obd.New(obd.Options{Port: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step := reach(t, follow(t, car, nil), obd.StateAbsent, 5*time.Second)
+		if !strings.Contains(step.Reason, path+want) {
+			t.Errorf("reason %q", step.Reason)
+		}
+	}
+}
