@@ -263,7 +263,7 @@ func (c *frozenCheck) contradicts(f Fix) bool {
 		return false
 	}
 	if step > 0 && step < 10*time.Second {
-		c.claimed += f.Speed * step.Seconds()
+		c.claimed += float64(f.Speed * step.Seconds()) // not fused: every machine refuses the same epochs
 	}
 	return c.claimed > frozenDistance
 }

@@ -47,7 +47,7 @@ func (r *Receiver) session(ctx context.Context, p *openPort) (err error) {
 		r.count()
 	}()
 
-	s := session{r: r, p: p, heard: r.now(), good: r.asm.Counts().Sentences}
+	s := session{r: r, p: p, heard: r.now(), again: r.now(), good: r.asm.Counts().Sentences}
 	r.lastEpoch = r.now()
 	if r.Status().State != StateSilent { // else the state would change to and fro with each reopening
 		reason := p.name + " is open, waiting for the first " + r.unit()
@@ -126,6 +126,7 @@ type session struct {
 	good  uint64        // valid sentences so far
 	probe *probe        // nil once the speed is known
 	known bool          // the port gave a good sentence
+	again time.Duration // when the first valid sentence after a silence came, or the opening
 
 	graceFor time.Duration // the deadline that a grace was given for
 	graceEnd time.Duration
@@ -194,6 +195,9 @@ func (s *session) check() error {
 			s.known = true
 			s.r.learned(s.p)
 		}
+		if now-s.heard >= s.silence() {
+			s.again = now
+		}
 		s.good, s.heard = good, now
 	}
 	quiet := now - s.heard
@@ -202,7 +206,7 @@ func (s *session) check() error {
 		if quiet >= reopenAfter && s.r.source.kind != udpSource && s.r.source.kind != fileSource {
 			return errSilent
 		}
-	} else if now-s.r.lastEpoch >= s.silence() && s.good > 0 {
+	} else if now-max(s.r.lastEpoch, s.again) >= s.silence() && s.good > 0 {
 		s.r.setState(StateNoFix, s.r.unit()+"s arrive, but no new epoch: the receiver repeats its time, or sends neither RMC, GGA, GNS nor GLL")
 	}
 	return nil
