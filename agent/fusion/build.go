@@ -11,7 +11,7 @@ import (
 // build makes the record of a moment out of what is known of it. The car's speed is taken lag earlier: that is when the position
 // of an epoch was true.
 func (f *Fuser) build(at, lag time.Duration) record.Record {
-	r := record.Record{
+	f.next = record.Record{
 		ID:       f.opts.NewID(),
 		DeviceID: f.opts.DeviceID,
 		BootID:   f.opts.BootID,
@@ -19,6 +19,7 @@ func (f *Fuser) build(at, lag time.Duration) record.Record {
 		Fix:      gps.ModeNone.String(),
 		SpeedSrc: "none",
 	}
+	r := &f.next
 	r.Time, r.TimeSrc = f.opts.Clock.At(at)
 	if r.TimeSrc == clock.None {
 		r.System = f.opts.Clock.System()
@@ -29,8 +30,8 @@ func (f *Fuser) build(at, lag time.Duration) record.Record {
 	case f.opts.VIN != "":
 		r.VIN, r.VINSrc = f.opts.VIN, "config"
 	}
-	f.addPosition(&r, at)
-	f.addCar(&r, at, lag)
+	f.addPosition(r, at)
+	f.addCar(r, at, lag)
 	switch {
 	case r.SpeedOBD.IsSet():
 		r.Speed, r.SpeedSrc = r.SpeedOBD, "obd"
@@ -44,7 +45,7 @@ func (f *Fuser) build(at, lag time.Duration) record.Record {
 		r.Flags = append(r.Flags, record.FlagClockStep)
 		f.clockStep = false
 	}
-	return r
+	return *r
 }
 
 func (f *Fuser) addPosition(r *record.Record, at time.Duration) {

@@ -57,7 +57,8 @@ var fuelTypes = map[float64]string{
 // its PID 51. Ethanol burns with 9.0 of air; C2H5OH gives 1.91 kg of CO2 a kg, at 0.789 kg/L 1.51 a litre.
 func ethanol(share float64) fuel {
 	p := fuels["petrol"]
-	mix := func(petrol, ethanol float64) float64 { return petrol + share*(ethanol-petrol) }
+	// The conversion keeps the compiler from fusing multiplication and addition, so that every machine finds the same.
+	mix := func(petrol, ethanol float64) float64 { return petrol + float64(share*(ethanol-petrol)) }
 	return fuel{air: mix(p.air, 9.0), byMass: mix(p.byMass, 1.91), byVol: mix(p.byVol, 1.51)}
 }
 

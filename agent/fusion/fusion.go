@@ -89,6 +89,8 @@ type Fuser struct {
 	any       bool          // there was a record
 	atEdge    bool          // the last record is an edge
 	clockStep bool
+
+	next record.Record // under construction; here it costs no allocation
 }
 
 type reading struct {
@@ -287,7 +289,7 @@ func (f *Fuser) moveByGPS(x gps.Fix, at time.Duration) (record.Record, bool) {
 // compare watches whether car and receiver agree on the speed.
 func (f *Fuser) compare(x gps.Fix, at time.Duration) {
 	car, _, ok := f.speed.at(at - f.lag.state.Applied)
-	ground := x.Speed * kmhPerMS
+	ground := float64(x.Speed * kmhPerMS) // not fused with the subtraction below
 	if !ok || !x.HasPosition() || math.IsNaN(ground) ||
 		math.Abs(car-ground) <= max(mismatchKMH, mismatchShare*max(car, ground)) {
 		f.differ = false
