@@ -1,6 +1,7 @@
 package obd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,14 @@ func (s *session) listen(ctx context.Context) error {
 func (s *session) probe(ctx context.Context, fixed, last int) (baud int, err error) {
 	line, ok := s.conn.(baudSetter)
 	if !ok {
-		return 0, s.identify(ctx)
+		err := s.identify(ctx)
+		if errors.Is(err, ErrNotELM327) { // it may be asleep
+			if err := s.call(ctx); err != nil {
+				return 0, err
+			}
+			err = s.identify(ctx)
+		}
+		return 0, err
 	}
 	bauds := []int{fixed}
 	if fixed == 0 {
@@ -73,6 +81,12 @@ func (s *session) probe(ctx context.Context, fixed, last int) (baud int, err err
 			continue
 		}
 		err := s.identify(ctx)
+		if i == 0 && errors.Is(err, ErrNotELM327) {
+			if err := s.callAt(ctx, line, baud); err != nil {
+				return 0, err
+			}
+			err = s.identify(ctx)
+		}
 		if err == nil {
 			return baud, nil
 		}
@@ -86,10 +100,28 @@ func (s *session) probe(ctx context.Context, fixed, last int) (baud int, err err
 	return 0, fmt.Errorf("%w at any of %s baud", ErrNotELM327, joinInts(probeBauds))
 }
 
+// callAt wakes an adapter that may be asleep at another speed than it listens at: asleep it hears only how long the line is low.
+func (s *session) callAt(ctx context.Context, line baudSetter, baud int) error {
+	if baud > wakeBaud {
+		if err := line.SetBaud(wakeBaud); err != nil {
+			s.log.Debug("speed refused", "baud", wakeBaud, "err", err)
+		}
+	}
+	if err := s.call(ctx); err != nil {
+		return err
+	}
+	if baud > wakeBaud {
+		if err := line.SetBaud(baud); err != nil {
+			return fmt.Errorf("after the wake-up call: %w", err)
+		}
+	}
+	return nil
+}
+
 // identify asks who is there. Two DEL characters go first: an idle ELM327 answers any nonsense with "?" and a prompt, while
 // a bare CR would repeat the last command (DSJ p. 9), and that may have been anything.
 func (s *session) identify(ctx context.Context) error {
-	s.dirty, s.identity = false, ""
+	s.dirty, s.identity, s.echoless = false, "", false
 	if err := s.drain(ctx, 20*time.Millisecond, time.Now().Add(probeTime)); err != nil {
 		return err
 	}
@@ -131,12 +163,19 @@ func cleanIdentity(text string) string {
 // ATM0 comes before anything that names a protocol: with memory on, ATSP is written to the chip's EEPROM (DSJ, M0 and M1).
 // memoryOff tells whether that was accepted.
 func (s *session) setUp(ctx context.Context) (memoryOff bool, err error) {
+	s.echoless = false
 	// ATD first: whoever used the adapter before may have left filters, headers and timeouts behind.
-	for _, cmd := range []string{"ATD", "ATE0", "ATL0", "ATS0", "ATAT1", "ATM0", "ATH1"} {
+	commands := []string{"ATD", "ATE0", "ATL0", "ATS0", "ATAT1", "ATM0", "ATH1"}
+	for i := 0; i < len(commands); i++ {
+		cmd := commands[i]
 		_, err := s.at(ctx, cmd, deadlineAT)
 		switch {
 		case errors.Is(err, ErrUnknownCommand):
 			s.log.Debug("adapter lacks command", "cmd", cmd)
+			if cmd == "ATD" {
+				// What it would have put right: the filter, formatting, and flow control, without which no VIN comes.
+				commands = append(commands, "ATAR", "ATCAF1", "ATCFC1")
+			}
 			if cmd == "ATH1" {
 				return memoryOff, fmt.Errorf("%s cannot show who answers (ATH1): %w; use another adapter", s.identity, ErrUnknownCommand)
 			}
@@ -147,6 +186,11 @@ func (s *session) setUp(ctx context.Context) (memoryOff bool, err error) {
 			memoryOff = memoryOff || cmd == "ATM0"
 		}
 	}
+	raw, _, err := s.exchange(ctx, "ATI", deadlineAT)
+	if err != nil {
+		return memoryOff, fmt.Errorf("set up the adapter: %w", err)
+	}
+	s.echoless = !bytes.Contains(raw, []byte("ATI"))
 	return memoryOff, nil
 }
 

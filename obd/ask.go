@@ -68,8 +68,8 @@ func (d *drive) ask(ctx context.Context, batch []*task) error {
 			d.s.dirty = true
 		}
 	}
-	if err == nil && when.latency() > maxLatency {
-		err = fmt.Errorf("%s: after %v: %w", batch[0].signal.Name, when.latency().Round(time.Millisecond), ErrLate)
+	if err == nil && when.whole() > maxLatency {
+		err = fmt.Errorf("%s: after %v: %w", batch[0].signal.Name, when.whole().Round(time.Millisecond), ErrLate)
 	}
 	for _, t := range batch {
 		failure := err

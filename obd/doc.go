@@ -12,7 +12,8 @@
 //   - Nothing is written to the adapter's non-volatile memory.
 //   - A port that talks unasked is not an ELM327 and is never written to.
 //   - Ignition off, adapter unplugged, port in use are states with a delay, reported once per change; a Car does not give up.
-//   - While the car is off its bus is left alone.
+//   - While the car is off its bus is left alone. An adapter that wants to sleep then is let sleep, and its voltage read each ten minutes.
+//   - An adapter that sleeps is woken, one that has restarted unseen is set up again before its next value counts.
 //
 // # How it is fast
 //

@@ -28,6 +28,8 @@ var (
 	ErrStopped = errors.New("the adapter was interrupted (STOPPED)")
 	// ErrLVReset is LV RESET: the adapter's supply dipped, as in cranking; its settings are lost.
 	ErrLVReset = errors.New("the adapter's supply dipped and it restarted (LV RESET)")
+	// ErrRestarted means that the adapter has gone to sleep (LP ALERT), or tells its name unasked, as after a restart: its settings are lost.
+	ErrRestarted = errors.New("the adapter was asleep or has restarted")
 	// ErrUnknownCommand is "?": the adapter does not know the command.
 	ErrUnknownCommand = errors.New("the adapter does not know the command (?)")
 	// ErrNegative is matched by every NegativeResponse.
@@ -87,6 +89,7 @@ var reasons = []struct {
 	{ErrBufferFull, "buffer_full"},
 	{ErrStopped, "stopped"},
 	{ErrLVReset, "lv_reset"},
+	{ErrRestarted, "restarted"},
 	{ErrUnknownCommand, "unknown_command"},
 	{ErrNoData, "no_data"},
 	{ErrTimeout, "timeout"},

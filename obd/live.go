@@ -34,6 +34,9 @@ const (
 // connect sets the adapter up and learns about the car. With prove set, a car that answers must also run, else
 // errResting: its ECU may just have been woken by being asked.
 func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, error) {
+	if err := s.rouse(ctx); err != nil {
+		return link{}, err
+	}
 	memoryOff, err := s.setUp(ctx)
 	if err != nil {
 		return link{}, err
@@ -174,6 +177,9 @@ func (c *Car) live(ctx context.Context, s *session, l link) (ran bool, err error
 	for {
 		if err := ctx.Err(); err != nil {
 			return d.ran, err
+		}
+		if s.sleepSure {
+			return d.ran, fmt.Errorf("it said LP ALERT: %w", ErrRestarted)
 		}
 		if err := d.keepHouse(ctx); err != nil {
 			return d.ran, err

@@ -195,7 +195,7 @@ func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
 			resets++
 			c.failed(err)
 			c.setState(StateSearch, err.Error()+"; setting the adapter up again")
-			if err := o.s.idle(ctx, time.Now().Add(resetPause)); err != nil && !errors.Is(err, ErrLVReset) {
+			if err := o.s.idle(ctx, time.Now().Add(resetPause)); err != nil && !errors.Is(err, ErrLVReset) && !errors.Is(err, errStirred) {
 				return served, err
 			}
 			wide, sign = true, true
@@ -223,19 +223,30 @@ func (c *Car) park(ctx context.Context, s *session, p *parkPolicy) (wide, sign b
 	c.mu.Lock()
 	c.moved = false
 	c.mu.Unlock()
-	nextRead := c.opt.Now()
+	read := c.opt.Now() - sleepInterval // when the supply was read
 	for {
 		now := c.opt.Now()
-		if now >= nextRead {
-			nextRead = now + parkInterval
+		interval := parkInterval
+		if s.drowsy() {
+			interval = sleepInterval // it is let sleep
+		}
+		if now >= read+interval {
+			read = now
+			if err := s.rouse(ctx); err != nil {
+				return false, false, err
+			}
 			v, err := s.voltage(ctx)
 			switch {
 			case errors.Is(err, ErrLVReset):
 				return true, true, nil // the supply dips when the starter turns
+			case errors.Is(err, ErrRestarted):
+				s.echoless = false // parked, its settings do not matter
+				read = now - sleepInterval
+				continue
 			case fatal(ctx, err), s.dead >= deadMax:
 				return false, false, err
 			case errors.Is(err, ErrTimeout):
-				nextRead = now // asked again at once, up to deadMax times
+				read = now - sleepInterval // asked again at once, up to deadMax times
 			}
 			c.update(func(st *Status) { st.Voltage = v })
 			if err == nil {
@@ -251,8 +262,8 @@ func (c *Car) park(ctx context.Context, s *session, p *parkPolicy) (wide, sign b
 			c.opt.Logger.Debug("wake", "why", why)
 			return false, false, nil
 		}
-		moved, err := c.wait(ctx, s, min(nextRead, p.retryAt)-now)
-		if errors.Is(err, ErrLVReset) {
+		moved, err := c.wait(ctx, s, min(read+interval, p.retryAt)-now)
+		if errors.Is(err, ErrLVReset) || errors.Is(err, errStirred) {
 			return true, true, nil
 		}
 		if err != nil {

@@ -48,17 +48,25 @@ type session struct {
 	dirty bool
 	// identity is what ATI answered, once known.
 	identity string
+	// echoless is set once the adapter was seen not to echo.
+	echoless bool
+	// sleepAt is when the chip goes to sleep, or went, if it has said so; see wake.go.
+	sleepAt   time.Time
+	sleepSure bool // nothing that is sent keeps it awake
 	// dead counts commands in a row that got no prompt.
 	dead int
 }
 
 // timing is when the parts of an exchange happened.
 type timing struct {
-	written, first time.Duration
+	written, first, prompt time.Duration
 }
 
 func (t timing) midpoint() time.Duration { return t.written + (t.first-t.written)/2 }
 func (t timing) latency() time.Duration  { return t.first - t.written }
+
+// whole is how long the exchange took: signs of progress (SEARCHING, BUS INIT) may come long before the data.
+func (t timing) whole() time.Duration { return t.prompt - t.written }
 
 // exchange sends cmd and a CR (never LF, which aborts the command: DSJ p. 9) and reads up to the prompt.
 // The reply is valid until the next call.
@@ -80,7 +88,7 @@ func (s *session) ask(ctx context.Context, cmd string, deadline time.Duration) (
 	}
 	t.written = s.now()
 	raw, first, err := s.readPrompt(ctx, time.Now().Add(deadline))
-	t.first = first
+	t.first, t.prompt = first, s.now()
 	switch {
 	case errors.Is(err, ErrTimeout):
 		s.dirty = true
@@ -111,6 +119,7 @@ func (s *session) readPrompt(ctx context.Context, deadline time.Time) (raw []byt
 			if len(bytes.Trim(s.chunk[i+1:n], "\x00\r\n ")) > 0 {
 				s.dirty = true
 			}
+			s.notice(s.buf)
 			return s.buf, first, nil
 		}
 		s.buf = append(s.buf, s.chunk[:n]...)
@@ -156,6 +165,9 @@ func (s *session) write(ctx context.Context, text, end string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if s.drowsy() && !s.sleepSure && !s.asleep() {
+		s.sleepAt = time.Time{}
+	}
 	s.out = append(append(s.out[:0], text...), end...)
 	if w, ok := s.conn.(interface{ SetWriteDeadline(time.Time) error }); ok {
 		if err := w.SetWriteDeadline(time.Now().Add(deadlineWrite)); err != nil {
@@ -173,7 +185,7 @@ func (s *session) write(ctx context.Context, text, end string) error {
 }
 
 // idle waits until the time is up and reads what arrives unasked. Such bytes make the session dirty; a reset of the adapter shows
-// up here. Errors: ErrPortGone, ErrLVReset, or that of ctx.
+// up here, as do its alerts. Errors: ErrPortGone, ErrLVReset, errStirred, or that of ctx.
 func (s *session) idle(ctx context.Context, until time.Time) error {
 	s.buf = s.buf[:0]
 	for {
@@ -182,7 +194,11 @@ func (s *session) idle(ctx context.Context, until time.Time) error {
 			s.buf = append(s.buf, s.chunk[:n]...)
 			if len(bytes.Trim(s.chunk[:n], "\x00\r\n ")) > 0 {
 				s.dirty = true
+				if s.asleep() {
+					return errStirred
+				}
 			}
+			s.notice(s.buf)
 			if strings.Contains(squeeze(string(s.buf)), "LVRESET") {
 				return fmt.Errorf("while idle: %w", ErrLVReset)
 			}
@@ -251,6 +267,17 @@ func (s *session) resync(ctx context.Context) error {
 		return fmt.Errorf("resync: %w", err)
 	}
 	s.dirty, s.dead = false, 0
+	if !s.echoless {
+		return nil
+	}
+	// The name may have been that of a chip which has restarted meanwhile: then it echoes again.
+	raw, _, err := s.ask(ctx, "ATI", deadlineAT)
+	if err == nil && bytes.Contains(raw, []byte("ATI")) {
+		err = ErrRestarted
+	}
+	if err != nil {
+		return fmt.Errorf("resync: %w", err)
+	}
 	return nil
 }
 
@@ -309,6 +336,12 @@ func (s *session) request(ctx context.Context, cmd string, deadline time.Duratio
 
 func (s *session) parse(cmd string, raw []byte, from sender) ([]message, error) {
 	msgs, err := parseReply(cmd, raw, from)
+	if errors.Is(err, ErrMalformed) {
+		if again := restarted(cmd, raw); again != nil {
+			s.dirty = true
+			return nil, again
+		}
+	}
 	if errors.Is(err, ErrMalformed) || errors.Is(err, ErrStopped) {
 		// Something else than a reply to this command stood there; the rest of it may follow.
 		s.dirty = true

@@ -469,7 +469,7 @@ func TestFaultsByLotNeverGiveAWrongNumber(t *testing.T) {
 	rates := map[elmsim.Fault]float64{}
 	for _, f := range elmsim.Faults() {
 		switch f {
-		case elmsim.Implausible, elmsim.BadBusChecksum, elmsim.Unplugged: // these change a value beyond recognition, or end the line
+		case elmsim.Implausible, elmsim.BadBusChecksum, elmsim.Unplugged, elmsim.LockUp: // these change a value beyond recognition, or end the line
 		default:
 			rates[f] = 0.005
 		}

@@ -298,5 +298,5 @@ func fatal(ctx context.Context, err error) bool {
 	if err == nil {
 		return false
 	}
-	return ctx.Err() != nil || errors.Is(err, ErrPortGone) || errors.Is(err, ErrLVReset) || errors.Is(err, ErrAdapter)
+	return ctx.Err() != nil || errors.Is(err, ErrPortGone) || errors.Is(err, ErrLVReset) || errors.Is(err, ErrAdapter) || errors.Is(err, ErrRestarted)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // bend applies the faults that change what an ECU says. data is from the service byte on.
@@ -12,6 +13,8 @@ func (s *Sim) bend(f Fault, data []byte) []byte {
 	switch f {
 	case Refused:
 		return []byte{0x7F, data[0] - 0x40, 0x12}
+	case RefusedService:
+		return []byte{0x7F, data[0] - 0x40, 0x11}
 	case PendingOnly:
 		return []byte{0x7F, data[0] - 0x40, 0x78}
 	case WrongPID:
@@ -39,6 +42,8 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 		if len(frames) > 2 {
 			frames[1], frames[2] = frames[2], frames[1]
 		}
+	case NoFlowControl:
+		frames = firstOnly(frames, width, s.opt.Protocol)
 	case ShortFrame:
 		frames[len(frames)-1] = frames[len(frames)-1][:len(frames[len(frames)-1])-2]
 	case BadBusChecksum:
@@ -65,6 +70,9 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 		}
 		frames = append(pending, frames...)
 	}
+	if !set.flow {
+		frames = firstOnly(frames, width, s.opt.Protocol)
+	}
 	if searching && f == NoFault {
 		frames = append([]string{"SEARCHING..."}, frames...)
 	}
@@ -76,6 +84,13 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 		if !set.headers || f == NoHeaders {
 			head = ""
 			switch {
+			case s.opt.Protocol.can() && body[0] == '1':
+				// Of several frames the adapter shows the length, and then each with its number (DSJ, "Multiline Responses").
+				frames[i] = body[1:4] + "\r0:" + body[4:]
+				continue
+			case s.opt.Protocol.can() && body[0] == '2':
+				frames[i] = body[1:2] + ":" + body[2:]
+				continue
 			case s.opt.Protocol.can():
 				body = body[2:]
 			default:
@@ -91,6 +106,17 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 		frames[i] = head + body
 	}
 	return l.spoil(ctx, cmd, frames, f)
+}
+
+// firstOnly drops the consecutive frames: without flow control an ECU does not send them (ISO 15765-2).
+func firstOnly(frames []string, width int, p Protocol) []string {
+	var kept []string
+	for _, line := range frames {
+		if !p.can() || line[width] != '2' {
+			kept = append(kept, line)
+		}
+	}
+	return kept
 }
 
 // addressWidth is the number of digits before the data.
@@ -140,7 +166,7 @@ func spaced(digits string) string {
 var words = map[Fault]string{
 	NoData: "NO DATA", UnableToConnect: "UNABLE TO CONNECT", SearchingUnable: "SEARCHING...UNABLE TO CONNECT",
 	NotConnected: "NOT CONNECTED", BusInitError: "BUS INIT: ...ERROR", CANError: "CAN ERROR", BusError: "BUS ERROR",
-	BusBusy: "BUS BUSY", FBError: "FB ERROR", DataError: "DATA ERROR", Err94: "ERR94", Stopped: "STOPPED", LVReset: "LV RESET",
+	BusBusy: "BUS BUSY", FBError: "FB ERROR", DataError: "DATA ERROR", Err94: "ERR94", Err42: "ERR42", Stopped: "STOPPED", LVReset: "LV RESET",
 	UnknownCommand: "?",
 }
 
@@ -168,6 +194,32 @@ func (l *line) spoil(ctx context.Context, cmd string, lines []string, f Fault) e
 		lines = append(lines, "BUFFER FULL")
 	case ActAlert:
 		lines = append([]string{"!ACT ALERT"}, lines...)
+	case ActAlertPlain:
+		lines = append([]string{"ACT ALERT"}, lines...)
+	case LPAlert:
+		lines = append([]string{"LP ALERT"}, lines...)
+	case GarbageLine:
+		lines = append([]string{"\xfc", ""}, lines...)
+	case BusInitPause:
+		if err := l.write(ctx, "BUS INIT: "); err != nil {
+			return err
+		}
+		if err := l.rest(ctx, l.sim.opt.BusInit); err != nil {
+			return err
+		}
+		lines = append([]string{"OK"}, lines...)
+	case HeldBack:
+		if err := l.rest(ctx, latencyTimer); err != nil {
+			return err
+		}
+	case LatePrompt:
+		if err := l.write(ctx, strings.Join(lines, "\r")); err != nil {
+			return err
+		}
+		if err := l.rest(ctx, 300*time.Millisecond); err != nil {
+			return err
+		}
+		return l.write(ctx, "\r\r>")
 	case GluedSearching:
 		lines[0] = "SEARCHING..." + lines[0]
 	case SearchingLine:
@@ -210,6 +262,9 @@ func (l *line) spoil(ctx context.Context, cmd string, lines []string, f Fault) e
 		return l.write(ctx, "\x00")
 	case LFAfterPrompt:
 		return l.write(ctx, "\n")
+	case LowPower:
+		l.sleepAt = time.Now().Add(lowPowerIn)
+		return l.lines(ctx, []string{"LP ALERT"}, NoFault)
 	}
 	return nil
 }

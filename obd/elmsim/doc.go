@@ -6,6 +6,6 @@
 // [Fault]. What it draws by lot comes from a seed.
 //
 // It is not an emulator of a certain chip: commands that this program does not need answer "OK" or "?", as the
-// [Personality] says. Flow control is not simulated: all frames of an answer are sent at once. Times are those of the
+// [Personality] says. It sleeps and is woken as the data sheet says. All frames of an answer are sent at once, or with flow control off (ATCFC0) the first alone. Times are those of the
 // clock, so in a testing/synctest bubble they are free.
 package elmsim

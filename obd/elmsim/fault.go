@@ -58,6 +58,18 @@ const (
 	BadBusChecksum        // a wrong checksum (not CAN)
 	GarbageBytes          // bytes drawn by lot, then the prompt
 	Unplugged             // the line is closed instead of an answer
+	ActAlertPlain         // ACT ALERT before the data
+	LPAlert               // LP ALERT before the data; the chip stays awake
+	LowPower              // the data, then LP ALERT unasked, and two seconds later the chip sleeps
+	Asleep                // no byte, no prompt: the chip has gone to sleep without a word
+	LockUp                // no byte, no prompt, and nothing more until the port is opened anew
+	BusInitPause          // BUS INIT: and a pause of Options.BusInit, then OK and the data
+	Err42                 // ERR42, another internal fault
+	RefusedService        // 7F 01 11
+	NoFlowControl         // the adapter sends no flow control: of several frames only the first comes
+	LatePrompt            // the data, a pause of 300 ms, then the prompt, as Bluetooth chops it
+	HeldBack              // the reply is held back for 16 ms, as an FTDI chip does
+	GarbageLine           // a line of one byte FC before the data, as after a reset
 	faultEnd
 )
 
@@ -73,6 +85,8 @@ var faultNames = map[Fault]string{
 	NoHeaders: "no headers", WrongPID: "wrong PID", WrongService: "wrong service", ForeignECUFirst: "foreign ECU first",
 	ForeignECUOnly: "foreign ECU only", Implausible: "implausible", Checksum: "checksum on CAN", Chatter: "chatter", ShortFrame: "short frame",
 	LostFrame: "lost frame", SwappedFrames: "swapped frames", BadBusChecksum: "bad checksum", GarbageBytes: "garbage", Unplugged: "unplugged",
+	ActAlertPlain: "ACT ALERT", LPAlert: "LP ALERT", LowPower: "low power", Asleep: "asleep", LockUp: "lock-up", BusInitPause: "BUS INIT with a pause",
+	Err42: "ERR42", RefusedService: "7F 01 11", NoFlowControl: "no flow control", LatePrompt: "late prompt", HeldBack: "held back", GarbageLine: "garbage line",
 }
 
 // String is the fault's name for people.

@@ -28,21 +28,22 @@ type line struct {
 	clock time.Time
 	// real is set where the other side lives in real time: a pty or a socket, but not a pipe, which may be in a synctest bubble.
 	real bool
+	// sleepAt is when the chip goes to sleep, having said so; zero if it does not.
+	sleepAt time.Time
+	idle    bool // sleepAt was set by want of activity
 }
 
 // run reads commands and answers them.
 func (l *line) run(ctx context.Context) error {
 	var cmd []byte
 	for {
-		var b byte
-		var ok bool
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case b, ok = <-l.in:
-			if !ok {
-				return errEnd
-			}
+		b, ok, err := l.next(ctx)
+		if err != nil {
+			return err
+		}
+		if !ok { // asleep, or just woken: nothing was heard
+			cmd = cmd[:0]
+			continue
 		}
 		if l.deaf() {
 			b = 0xFF
@@ -79,7 +80,10 @@ func (l *line) deaf() bool {
 // command answers one line.
 func (l *line) command(ctx context.Context, text string) error {
 	s := l.sim
-	if text == "" {
+	if s.locked() {
+		return nil
+	}
+	if text == "" && !s.opt.Personality.NoRepeat {
 		text = l.last
 	}
 	l.last = text
@@ -98,7 +102,11 @@ func (l *line) command(ctx context.Context, text string) error {
 		}
 	}
 	if strings.HasPrefix(cmd, "AT") {
-		return l.lines(ctx, l.at(cmd), NoFault)
+		answer := l.at(cmd)
+		if answer == nil {
+			return nil
+		}
+		return l.lines(ctx, answer, NoFault)
 	}
 	return l.obd(ctx, cmd)
 }
@@ -166,14 +174,17 @@ func (l *line) at(cmd string) []string {
 	switch arg := cmd[2:]; {
 	case arg == "Z", arg == "WS":
 		s.set = s.opt.defaults()
-		return []string{"", "", s.opt.Personality.Name}
+		return s.banner()
+	case arg == "LP":
+		s.asleep = true
+		return ok
 	case arg == "D":
 		p, found, memory := s.set.protocol, s.set.found, true
 		s.set = s.opt.defaults()
 		s.set.protocol, s.set.found, s.set.memory = p, found, memory
 		return ok
 	case arg == "I":
-		return []string{s.opt.Personality.Name}
+		return s.banner()[2:]
 	case arg == "@1":
 		return []string{s.opt.Personality.Describe}
 	case arg == "E0", arg == "E1":
@@ -201,6 +212,14 @@ func (l *line) at(cmd string) []string {
 	case strings.HasPrefix(arg, "CRA"):
 		s.set.receive = arg[3:]
 		return ok
+	case arg == "CFC0", arg == "CFC1":
+		s.set.flow = arg == "CFC1"
+		return ok
+	case s.opt.Personality.NoAutoNumber && strings.HasPrefix(arg, "SPA"):
+		return []string{"?"}
+	case s.opt.Personality.LocksOnTPA0 && arg == "TPA0":
+		s.lock = lockedForGood
+		return nil
 	case strings.HasPrefix(arg, "SP"), strings.HasPrefix(arg, "TP"):
 		if arg[0] == 'S' && s.set.memory {
 			s.counts.Writes++
@@ -211,7 +230,7 @@ func (l *line) at(cmd string) []string {
 		s.counts.Writes++
 		return ok
 	case strings.HasPrefix(arg, "AT"), strings.HasPrefix(arg, "ST"), strings.HasPrefix(arg, "AL"), strings.HasPrefix(arg, "SH"),
-		strings.HasPrefix(arg, "CAF"), strings.HasPrefix(arg, "CFC"):
+		strings.HasPrefix(arg, "CAF"):
 		return ok
 	}
 	return []string{"?"}
@@ -250,9 +269,15 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 	if len(req) > 2 && req[0] == 0x01 && !s.opt.Protocol.can() {
 		req = req[:2] // the older buses take one PID
 	}
-	f := s.fault()
+	f := s.fault(digits)
 	s.mu.Lock()
 	s.counts.Requests++
+	switch f {
+	case Asleep:
+		s.asleep = true
+	case LockUp:
+		s.lock = lockedUntilOpened
+	}
 	set := s.set
 	searching := set.protocol == '0' && !set.found
 	s.mu.Unlock()
@@ -260,7 +285,7 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 	switch {
 	case f == Unplugged:
 		return errEnd
-	case f == Silence:
+	case f == Silence, f == Asleep, f == LockUp:
 		return nil
 	case !v.Ignition || set.protocol != '0' && set.protocol != byte(s.opt.Protocol):
 		aborted, err := l.busy(ctx, s.opt.NoDataAfter)

@@ -31,6 +31,10 @@ type Options struct {
 	NoDataAfter time.Duration
 	// Late is the delay of the fault LateAnswer; default: 3 s.
 	Late time.Duration
+	// BusInit is the pause of the fault BusInitPause; default: 400 ms. A 5-baud initialisation takes some 2.5 s.
+	BusInit time.Duration
+	// SleepAfter is the time without a byte from the other side after which the chip says ACT ALERT; a minute later it sleeps. 0: never.
+	SleepAfter time.Duration
 	// Personality of the adapter; default: Genuine.
 	Personality Personality
 	// Baud paces the adapter's bytes, ten bits each; 0: unpaced.
@@ -47,6 +51,8 @@ type Options struct {
 	Seed uint64
 	// FaultRate is the share of replies, 0 to 1, that a fault befalls, by fault.
 	FaultRate map[Fault]float64
+	// FaultOn befalls every reply to a request, by its hex digits without the number of lines, such as 0902; it goes before all else.
+	FaultOn map[string]Fault
 }
 
 // A Personality is a kind of adapter.
@@ -63,6 +69,14 @@ type Personality struct {
 	IgnoresSettings bool
 	// MaxBytes is how many bytes of a request it puts on the bus, dropping the rest; 0: all. Counterfeit v2.1 chips send two.
 	MaxBytes int
+	// NoRepeat makes a bare CR do nothing; the genuine chip repeats the last command.
+	NoRepeat bool
+	// LocksOnTPA0 makes ATTPA0 the last command that is heard until the power is cycled (PowerBroker2/ELMduino#69).
+	LocksOnTPA0 bool
+	// NoAutoNumber makes ATSPA8 and its like a "?" (brendan-w/python-OBD#27).
+	NoAutoNumber bool
+	// Noise puts a byte of garbage before its name, as after a reset (brendan-w/python-OBD#22).
+	Noise bool
 }
 
 // The personalities. Clones are drawn from reports (brendan-w/python-OBD#22 #27 #218): what they call themselves says
@@ -73,6 +87,7 @@ var (
 	Liar     = Personality{Name: "ELM327 v2.1", Describe: "OBDII to RS232 Interpreter", IgnoresSettings: true}
 	STN      = Personality{Name: "ELM327 v1.4b", Describe: "OBDII to RS232 Interpreter"} // as OBDLink's chips call themselves
 	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true, MaxBytes: 2}
+	Fragile  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", NoRepeat: true, LocksOnTPA0: true, NoAutoNumber: true, Noise: true}
 )
 
 // Counts are what a Sim has done so far.
@@ -95,18 +110,22 @@ type Sim struct {
 	queue  []Fault // to befall the next replies
 	counts Counts
 	log    []string // the last commands, newest last
+	asleep bool
+	lock   lock
+	poke   chan struct{} // Rouse was called
 }
 
 // settings are what AT commands change.
 type settings struct {
 	echo, linefeed, spaces, headers, memory bool
+	flow                                    bool // the adapter sends flow control
 	protocol                                byte // '0' automatic
 	found                                   bool // the bus has been found
 	receive                                 string
 }
 
 func (o *Options) defaults() settings {
-	return settings{echo: true, linefeed: !o.QuietLines, spaces: true, memory: true, protocol: '0'}
+	return settings{echo: true, linefeed: !o.QuietLines, spaces: true, memory: true, flow: true, protocol: '0'}
 }
 
 // New makes a simulated adapter.
@@ -126,10 +145,13 @@ func New(opt Options) *Sim {
 	if opt.Late == 0 {
 		opt.Late = 3 * time.Second
 	}
+	if opt.BusInit == 0 {
+		opt.BusInit = 400 * time.Millisecond
+	}
 	if opt.Personality.Name == "" {
 		opt.Personality = Genuine
 	}
-	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: opt.defaults(), counts: Counts{Faults: map[Fault]int{}}}
+	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: opt.defaults(), counts: Counts{Faults: map[Fault]int{}}, poke: make(chan struct{}, 1)}
 }
 
 // Inject makes faults befall the next replies to requests of the car, one each, in order. NoFault lets one pass.
@@ -162,7 +184,7 @@ func (s *Sim) Commands() []string {
 func (s *Sim) PowerCycle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set = s.opt.defaults()
+	s.set, s.asleep, s.lock = s.opt.defaults(), false, free
 }
 
 // Serve speaks on conn until it ends or ctx is done, and closes it. It returns nil for both of these ends.
@@ -177,6 +199,11 @@ func (s *Sim) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 			return fmt.Errorf("elmsim: set %s non-blocking: %w", f.Name(), err)
 		}
 	}
+	s.mu.Lock()
+	if s.lock == lockedUntilOpened {
+		s.lock = free
+	}
+	s.mu.Unlock()
 	in := make(chan byte, 4096)
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -238,11 +265,15 @@ func (s *Sim) ServeListener(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// fault draws what befalls the next reply.
-func (s *Sim) fault() Fault {
+// fault draws what befalls the reply to a request.
+func (s *Sim) fault(request string) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := NoFault
+	f := s.opt.FaultOn[request]
+	if f != NoFault {
+		s.counts.Faults[f]++
+		return f
+	}
 	if len(s.queue) > 0 {
 		f, s.queue = s.queue[0], s.queue[1:]
 	} else {

@@ -54,6 +54,14 @@ func TestSimSpeaksAsTheDataSheetSays(t *testing.T) {
 		{"nonsense", elmsim.Options{}, []string{"ATE0\r", "ATL0\r", "\x7f\x7f\r"}, "?\r\r"},
 		{"a byte while busy aborts", elmsim.Options{ECUDelay: time.Second}, []string{"ATE0\r", "ATL0\r", "010D\r "}, "STOPPED\r\r"},
 		{"a clone without ATCRA", elmsim.Options{Personality: elmsim.CloneV21}, []string{"ATE0\r", "ATL0\r", "ATCRA7E8\r"}, "?\r\r"},
+		{"a clone that does not repeat", elmsim.Options{Personality: elmsim.Fragile}, []string{"ATE0\r", "ATL0\r", "ATRV\r", "\r"}, "?\r\r"},
+		{"garbage of a reset before the name", elmsim.Options{Personality: elmsim.Fragile}, []string{"ATE0\r", "ATL0\r", "ATI\r"}, "\xfc\r\rELM327 v1.5\r\r"},
+		{"a clone without automatic numbers", elmsim.Options{Personality: elmsim.Fragile}, []string{"ATE0\r", "ATL0\r", "ATSPA8\r"}, "?\r\r"},
+		{"without headers several frames are numbered", elmsim.Options{VIN: "1D4GP00R55B123456"}, []string{"ATE0\r", "ATL0\r", "ATS0\r", "010D\r", "0902\r"},
+			"014\r0:490201314434\r1:47503030523535\r2:42313233343536\r\r"},
+		{"without flow control the first frame comes alone", elmsim.Options{VIN: "1D4GP00R55B123456"},
+			[]string{"ATE0\r", "ATL0\r", "ATS0\r", "ATH1\r", "ATCFC0\r", "010D\r", "0902\r"}, "7E81014490201314434\r\r"},
+		{"a sleeping chip loses what wakes it and tells its name", elmsim.Options{}, []string{"ATE0\r", "ATLP\r", "ATRV\r"}, "\r\n\r\nELM327 v1.5\r\n\r\n"},
 		{"the car is off", elmsim.Options{Vehicle: func() elmsim.Vehicle { return elmsim.Vehicle{Voltage: 12.4} }}, []string{"ATE0\r", "ATL0\r", "0100\r"}, "UNABLE TO CONNECT\r\r"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
