@@ -216,6 +216,47 @@ func TestABufferInUseIsRefused(t *testing.T) {
 	}
 }
 
+func TestAStartWithoutAPlaceToWriteSaysWhichKeyToLookAt(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := func(c *config.Config) error {
+		c.GPS.Source = "udp://127.0.0.1:0"
+		a, err := agent.New(t.Context(), agent.Options{Config: c})
+		if err != nil {
+			return err
+		}
+		return a.Run(t.Context())
+	}
+	noBuffer, noSocket := newRig(t).cfg, newRig(t).cfg
+	noBuffer.Buffer.Dir = filepath.Join(file, "buffer")
+	noSocket.Status.Socket = filepath.Join(file, "s")
+	if err := start(noBuffer); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "see that buffer.dir can be written") {
+		t.Errorf("buffer: %v", err)
+	}
+	if err := start(noSocket); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "name a place in status.socket") {
+		t.Errorf("socket: %v", err)
+	}
+}
+
+func TestAnAbsentDestinationIsAStateAndRecordsAreKept(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.often()
+	r.simulate(demo.SimOptions{Rate: 5})
+	if err := os.WriteFile(r.cfg.Uplink.Path, nil, 0o600); err != nil { // where the disk would be mounted
+		t.Fatal(err)
+	}
+	r.start()
+	r.until("records and no destination", func(s status.Snapshot) bool { return s.Record.Made >= 3 && s.Uplink.State == "down" })
+	if err := os.Remove(r.cfg.Uplink.Path); err != nil {
+		t.Fatal(err)
+	}
+	r.until("everything delivered", settled)
+}
+
 func TestWhatIsNotDeliveredWaitsForTheNextStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

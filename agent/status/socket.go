@@ -52,21 +52,21 @@ func Serve(ctx context.Context, socket string, snapshot func() Snapshot) error {
 
 func listen(ctx context.Context, socket string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-		return nil, fmt.Errorf("status socket: %w", err)
+		return nil, fmt.Errorf("%w: name a place in status.socket that can be written", err)
 	}
 	if _, err := fetch(ctx, socket); err == nil {
-		return nil, fmt.Errorf("status socket: another obdagent is running and serves %s", socket)
+		return nil, fmt.Errorf("another obdagent is running and serves %s: stop it, or name another place in status.socket", socket)
 	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("status socket: %w", err)
+		return nil, fmt.Errorf("%w: name a place in status.socket that can be written", err)
 	}
 	l, err := net.Listen("unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("status socket: %w", err)
+		return nil, fmt.Errorf("%w: name a place in status.socket that can be written", err)
 	}
 	// Connecting to a Unix socket needs write permission (unix(7)).
 	if err := os.Chmod(socket, 0o666); err != nil {
-		return nil, errors.Join(fmt.Errorf("status socket: %w", err), l.Close())
+		return nil, errors.Join(fmt.Errorf("open %s to everyone: %w", socket, err), l.Close())
 	}
 	return l, nil
 }

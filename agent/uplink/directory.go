@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,9 +30,12 @@ const minFree = 64 << 20
 // Directory is a Sink that writes what it is given as objects under a local directory, laid out as Firehose lays out a bucket.
 type Directory struct {
 	o DirectoryOptions
+
+	mu       sync.Mutex
+	prepared bool // the directory is there, without remains
 }
 
-// NewDirectory makes a Directory and removes what a power cut left half written.
+// NewDirectory makes a Directory. It does not touch the disk, which may come later: Put says when it is not there.
 func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Path == "" {
 		return nil, errors.New("directory sink: no path is given: set uplink.path")
@@ -45,19 +49,38 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.MinFree <= 0 {
 		o.MinFree = minFree
 	}
-	if err := os.MkdirAll(o.Path, 0o755); err != nil {
-		return nil, fmt.Errorf("directory sink: %w", err)
-	}
-	if err := os.RemoveAll(filepath.Join(o.Path, partial)); err != nil {
-		return nil, fmt.Errorf("directory sink: %w", err)
-	}
 	return &Directory{o: o}, nil
+}
+
+// prepare makes the directory, and removes what a power cut left half written, before the first object.
+func (d *Directory) prepare() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.prepared {
+		return nil
+	}
+	if err := os.MkdirAll(d.o.Path, 0o755); err != nil {
+		return fmt.Errorf("directory sink: %w", err)
+	}
+	if err := os.RemoveAll(filepath.Join(d.o.Path, partial)); err != nil {
+		return fmt.Errorf("directory sink: %w", err)
+	}
+	d.prepared = true
+	return nil
+}
+
+// unwritable is a directory that nothing can be written to: a disk that is not plugged in is a state, as no coverage is.
+func (d *Directory) unwritable(err error) error {
+	return &CallError{Kind: KindLink, Advice: fmt.Sprintf("cannot write to %s: see that it is mounted, writable and not full", d.o.Path), Err: err}
 }
 
 // Put writes one object that holds the entries one after the other.
 func (d *Directory) Put(ctx context.Context, entries [][]byte) ([]Failure, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("directory sink: %w", err)
+	}
+	if err := d.prepare(); err != nil {
+		return nil, d.unwritable(err)
 	}
 	size := 0
 	for _, e := range entries {
@@ -74,7 +97,7 @@ func (d *Directory) Put(ctx context.Context, entries [][]byte) ([]Failure, error
 		object = append(object, e...)
 	}
 	if err := WriteObject(d.o.Path, ObjectKey(d.o.Stream, d.o.Now())+d.o.Extension, object); err != nil {
-		return nil, &CallError{Kind: KindLink, Advice: fmt.Sprintf("cannot write to %s: see that it is mounted, writable and not full", d.o.Path), Err: err}
+		return nil, d.unwritable(err)
 	}
 	return nil, nil
 }

@@ -60,9 +60,6 @@ func TestADirectoryThatCannotBeWrittenSaysWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(dir); err != nil {
-		t.Fatal(err)
-	}
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +67,13 @@ func TestADirectoryThatCannotBeWrittenSaysWhatToDo(t *testing.T) {
 	ce, ok := errors.AsType[*uplink.CallError](err)
 	if !ok || ce.Kind != uplink.KindLink || !strings.Contains(ce.Advice, "mounted, writable and not full") {
 		t.Errorf("Put: %v", err)
+	}
+	// The disk is plugged in.
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = d.Put(t.Context(), [][]byte{[]byte("a\n")}); err != nil {
+		t.Errorf("once it can be written: %v", err)
 	}
 	if _, err := uplink.NewDirectory(uplink.DirectoryOptions{Stream: "s"}); err == nil || !strings.Contains(err.Error(), "set uplink.path") {
 		t.Errorf("without a path: %v", err)
