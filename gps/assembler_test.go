@@ -105,6 +105,26 @@ func TestOneEpoch(t *testing.T) {
 	}
 }
 
+func TestSatellitesAreThoseOfTheSentenceThatKnows(t *testing.T) {
+	t.Parallel()
+	const rmc = "GPRMC,120000.00,A,4807.0380,N,01131.0000,E,10.0,084.4,230324,,,A "
+	for name, tc := range map[string]struct {
+		gga, gsa string
+		want     int
+	}{
+		"GGA's number":                           {"08", "01,02,03,04,05,06,07,08,,,,", 8},
+		"GGA's number though GSA lists others":   {"08", "01,02,03,04,05,06,07,,,,,", 8},
+		"GSA's where GGA has counted none yet":   {"00", "01,02,03,,,,,,,,,", 3},
+		"GSA's where GGA leaves it empty":        {"", "01,02,03,04,,,,,,,,", 4},
+		"neither says enough: GGA's, and no fix": {"02", "01,02,,,,,,,,,,", 2},
+	} {
+		fixes, _ := fixesOf(rmc + "GPGGA,120000.00,4807.0380,N,01131.0000,E,1," + tc.gga + ",0.9,545.4,M,46.9,M,, GPGSA,A,2," + tc.gsa + ",1.6,0.9,1.3")
+		if len(fixes) != 1 || fixes[0].Sats != tc.want || fixes[0].HasPosition() != (tc.want >= 3) {
+			t.Errorf("%s: %+v, want %d satellites", name, fixes, tc.want)
+		}
+	}
+}
+
 func TestAbsentIsNotZero(t *testing.T) {
 	t.Parallel()
 	fixes, _ := fixesOf("GPRMC,120000.00,A,4807.0380,N,01131.0000,E,,,230324,,,A GPGGA,120000.00,4807.0380,N,01131.0000,E,1,,,,M,,M,,")

@@ -164,13 +164,14 @@ func gsaSlot(s *sentence) int {
 	return 0
 }
 
-// satellites returns the number used, -1 if nobody said. GGA is limited to 12 in NMEA 2.x: then the GSAs know better.
+// satellites returns the number used, -1 if nobody said. GGA is limited to 12 in NMEA 2.x: then the GSAs know better; and
+// in the first epoch of a fix some receivers (Garmin 25LP) have counted none yet while the GSA lists them.
 func (e *epoch) satellites() int {
 	listed := e.listed()
 	switch {
 	case e.gnsSats >= 0:
 		return max(e.gnsSats, e.sats)
-	case e.sats == 12 && listed > 12:
+	case e.sats == 12 && listed > 12, e.sats < minSatellites && listed >= minSatellites:
 		return listed
 	case e.sats >= 0:
 		return e.sats
