@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -72,6 +73,15 @@ type Exchange struct {
 	Signal  string   `json:"signal,omitempty"`     // for a request of one signal
 	Value   *float64 `json:"value,omitempty"`      // of it, if every check that needs no knowledge of the car passed
 	Unit    string   `json:"unit,omitempty"`       //
+	Values  []Part   `json:"values,omitempty"`     // of a request of several signals, in the order of the request
+}
+
+// A Part is one of several values of an Exchange.
+type Part struct {
+	Signal string   `json:"signal"`
+	Value  *float64 `json:"value,omitempty"`
+	Unit   string   `json:"unit,omitempty"`
+	Reason string   `json:"reason,omitempty"` // why there is no value
 }
 
 // maxCapturedReply bounds what is gathered of one reply.
@@ -136,21 +146,72 @@ func (x *Exchanger) Close(each func(Exchange)) {
 	each(e)
 }
 
-// decode fills in the value of a request for one signal, with headers on and one ECU answering.
+// decodeParts fills in the values of a request for several PIDs of service 01. It tells whether the request is one.
+func (e *Exchange) decodeParts(raw []byte) bool {
+	digits := e.Command
+	if len(digits)%2 == 1 {
+		digits = digits[:len(digits)-1]
+	}
+	request, err := unhex(digits)
+	if err != nil || len(request) < 3 || len(request) > 7 || request[0] != 1 || len(e.Reply) == 0 {
+		return false
+	}
+	var batch []*task
+	for _, pid := range request[1:] {
+		i := slices.IndexFunc(signalTable, func(s Signal) bool { return s.service() == 1 && s.PID == pid })
+		if i < 0 {
+			return false // its length is not known, nor where the next begins
+		}
+		batch = append(batch, newTask(signalTable[i], 0))
+	}
+	data, err := e.answer(raw, 1, nil)
+	if err == nil {
+		err = split(data, batch)
+	}
+	e.Reason = Reason(err)
+	if err != nil {
+		return true
+	}
+	for _, t := range batch {
+		part := Part{Signal: t.signal.Name, Unit: t.signal.Unit, Reason: Reason(ErrNoData)}
+		if len(t.part) > 0 {
+			v, err := t.signal.Decode(t.part)
+			part.Reason = Reason(err)
+			if err == nil {
+				part.Value = &v
+			}
+		}
+		e.Values = append(e.Values, part)
+	}
+	return true
+}
+
+// signalTable is the table for decoding; it is not changed.
+var signalTable = Signals()
+
+// answer takes a reply through the checks that need no knowledge of the car.
+func (e *Exchange) answer(raw []byte, service byte, echo []byte) ([]byte, error) {
+	f := guessFraming(squeeze(e.Reply[0]))
+	msgs, err := parseReply(e.Command, raw, sender{framing: f})
+	if err != nil {
+		return nil, err
+	}
+	if n := ecus(msgs); n > 1 {
+		return nil, fmt.Errorf("%d ECUs answer: %w", n, ErrMismatch)
+	}
+	return answerTo(msgs, service, echo)
+}
+
+// decode fills in the values of a request, with headers on and one ECU answering.
 func (e *Exchange) decode(raw []byte) {
-	for _, s := range Signals() {
+	if e.decodeParts(raw) {
+		return
+	}
+	for _, s := range signalTable {
 		if r := s.request(); e.Command != r && e.Command != r+"1" || len(e.Reply) == 0 {
 			continue
 		}
-		f := guessFraming(squeeze(e.Reply[0]))
-		msgs, err := parseReply(e.Command, raw, sender{framing: f})
-		if err == nil && ecus(msgs) > 1 {
-			err = fmt.Errorf("%d ECUs answer: %w", ecus(msgs), ErrMismatch)
-		}
-		var data []byte
-		if err == nil {
-			data, err = answerTo(msgs, s.service(), s.echo())
-		}
+		data, err := e.answer(raw, s.service(), s.echo())
 		var v float64
 		if err == nil {
 			v, err = s.Decode(data)

@@ -104,10 +104,41 @@ func TestACaptureIsReadBackAsExchanges(t *testing.T) {
 	})
 }
 
+func TestSeveralValuesOfOneExchangeAreReadBack(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, command, reply, want string }{
+		{"speed and revolutions", "010D0C1", "7E806410D320C1AF8\r\r>", `[{"signal":"speed","value":50,"unit":"km/h"},{"signal":"rpm","value":1726,"unit":"1/min"}]`},
+		{"in another order", "010D0C", "7E806410C1AF80D32\r\r>", `[{"signal":"speed","value":50,"unit":"km/h"},{"signal":"rpm","value":1726,"unit":"1/min"}]`},
+		{"one left out", "010D0C1", "7E803410D32\r\r>", `[{"signal":"speed","value":50,"unit":"km/h"},{"signal":"rpm","unit":"1/min","reason":"no_data"}]`},
+		{"one out of range", "010D0C1", "7E806410D320CFFFF\r\r>", `[{"signal":"speed","value":50,"unit":"km/h"},{"signal":"rpm","unit":"1/min","reason":"implausible"}]`},
+		{"cut", "010D0C1", "7E806410D320C1A\r\r>", "malformed"},
+		{"two ECUs", "010D0C", "7E806410D320C1AF8\r7E903410D33\r\r>", "mismatch"},
+		{"a PID of unknown length", "010D7F", "7E806410D327F1AF8\r\r>", ""},
+	} {
+		var x obd.Exchanger
+		var got string
+		tell := func(e obd.Exchange) {
+			if got = e.Reason; e.Values != nil {
+				text, err := json.Marshal(e.Values)
+				got += string(text)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		x.Add(obd.Captured{Dir: "tx", Data: []byte(c.command + "\r")}, tell)
+		x.Add(obd.Captured{Dir: "rx", Data: []byte(c.reply)}, tell)
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 func FuzzCapture(f *testing.F) {
 	f.Add([]byte("010D1\r"), []byte("7E803410D32\r\r>"))
 	f.Add([]byte("\x7f\x7f\rATI\r"), []byte("?\r\r>ELM327 v1.5\r\r>"))
 	f.Add([]byte("0100"), []byte(">>>"))
+	f.Add([]byte("010D0C1\r"), []byte("7E806410D320C1AF8\r\r>"))
 	f.Fuzz(func(t *testing.T, sent, got []byte) {
 		var x obd.Exchanger
 		check := func(e obd.Exchange) {

@@ -24,7 +24,14 @@ type Trouble struct {
 	Pending   []string // service 07: seen in this drive cycle or the last, not yet sure
 	Permanent []string // service 0A: cannot be erased by a tool
 	Freeze    *FreezeFrame
+	Others    []ECUTrouble  // the other ECUs that have codes, by address
 	Mono      time.Duration // when lamp and count were read, on the clock of Options.Now
+}
+
+// ECUTrouble is what another ECU than the engine's has, such as a gearbox's (7E9). Slices are nil where there is nothing.
+type ECUTrouble struct {
+	ECU                        string
+	Stored, Pending, Permanent []string
 }
 
 // A FreezeFrame is what was measured when a code was stored (service 02).
@@ -111,16 +118,25 @@ func (d *drive) codes(service byte, into *[]string) func(context.Context) error 
 		if err := d.count(ctx); err != nil {
 			return err
 		}
-		msgs, _, err := d.s.request(ctx, fmt.Sprintf("%02X", service), deadlineSlow, d.l.sender)
+		cmd := fmt.Sprintf("%02X", service)
+		raw, err := d.everyone(ctx, cmd)
+		if errors.Is(err, errSettings) {
+			return err
+		}
+		more := false
 		if err == nil {
-			*into, err = decodeCodes(msgs, service, d.l.framing)
+			more = d.othersCodes(cmd, raw, service)
+			var msgs []message
+			if msgs, err = d.s.parse(cmd, raw, d.l.sender); err == nil {
+				*into, err = decodeCodes(msgs, service, d.l.framing)
+			}
 		}
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, ErrNegative), errors.Is(err, ErrNoData):
 			// Services 07 and 0A came later than 03; silence is how many cars say that they lack one.
-			d.trouble.refused[service] = true
+			d.trouble.refused[service] = !more
 			return nil
 		}
 		d.c.failed(err)
@@ -222,7 +238,7 @@ func codeName(high, low byte) string {
 
 func sameTrouble(a, b Trouble) bool {
 	return a.MIL == b.MIL && a.Count == b.Count && slices.Equal(a.Stored, b.Stored) && slices.Equal(a.Pending, b.Pending) &&
-		slices.Equal(a.Permanent, b.Permanent) && (a.Freeze == nil) == (b.Freeze == nil)
+		slices.Equal(a.Permanent, b.Permanent) && slices.EqualFunc(a.Others, b.Others, sameECU) && (a.Freeze == nil) == (b.Freeze == nil)
 }
 
 func (c *Car) tellTrouble(t Trouble) {

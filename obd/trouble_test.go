@@ -86,3 +86,47 @@ func TestTroubleCodesThatCannotBeAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestCodesOfOtherECUsAreReadBesideTheEngines(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		protocol    elmsim.Protocol
+		engine, box string
+		personality elmsim.Personality
+	}{
+		{"CAN 11 with a filter", elmsim.CAN11Bit500k, "7E8", "7E9", elmsim.Genuine},
+		{"CAN 29 with a filter", elmsim.CAN29Bit500k, "18DAF110", "18DAF118", elmsim.Genuine},
+		{"a clone without a filter", elmsim.CAN11Bit500k, "7E8", "7E9", elmsim.CloneV21},
+		{"K-line", elmsim.ISO9141, "10", "18", elmsim.Genuine},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				wrong := 99.0
+				sim := elmsim.New(elmsim.Options{VIN: testVIN, Protocol: c.protocol, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Personality: c.personality,
+					ECUs: []elmsim.ECU{{Address: c.box, PIDs: []byte{0x0D}, Speed: &wrong, Stored: []uint16{0x0700, 0x0715}},
+						{Address: c.engine, PIDs: elmsim.EnginePIDs, VIN: true}}})
+				var told []obd.Trouble
+				b := newBench(t, sim, obd.Options{})
+				b.trouble = func(x obd.Trouble) {
+					x.Mono = 0
+					told = append(told, x)
+				}
+				b.run(t)
+				b.until(t, obd.StateLive, 10*time.Second)
+				pass(5 * time.Second)
+				want := []obd.Trouble{{Stored: []string{}, Pending: []string{}, Permanent: []string{},
+					Others: []obd.ECUTrouble{{ECU: c.box, Stored: []string{"P0700", "P0715"}}}}}
+				if d := cmp.Diff(want, told); d != "" {
+					t.Errorf("(-want +got)\n%s", d)
+				}
+				for _, s := range b.taken() {
+					if s.Err != nil || s.Value != 50 {
+						t.Errorf("%+v", s)
+					}
+				}
+			})
+		})
+	}
+}

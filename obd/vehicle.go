@@ -15,6 +15,8 @@ type link struct {
 	protocol  protocol
 	supported pidSet
 	suffix    bool // the adapter takes the number of lines to wait for: it need not wait for a second ECU
+	several   bool // more than one ECU answered
+	filtered  bool // the adapter drops the others' answers (ATCRA)
 	multi     bool // several PIDs in one request were seen to give what single requests give
 }
 
@@ -128,10 +130,11 @@ func (s *session) try(ctx context.Context, selection string, p protocol, count c
 		if err != nil && !errors.Is(err, ErrUnknownCommand) && !errors.Is(err, ErrMalformed) {
 			return link{}, fmt.Errorf("listen to %s only: %w", l.ecu, err)
 		}
-		l.suffix = err == nil
+		l.suffix, l.filtered = err == nil, err == nil
 	} else {
 		l.suffix = ecus(msgs) == 1
 	}
+	l.several = ecus(msgs) > 1
 	return l, nil
 }
 

@@ -97,7 +97,7 @@ func decodeCapture(in io.Reader, name string, stdout, stderr io.Writer) error {
 	var nmea bytes.Buffer
 	lines, err := obd.DecodeCapture(in, []string{"obd"}, func(e obd.Exchange) {
 		exchanges++
-		if e.Value != nil {
+		if e.Value != nil || e.Values != nil {
 			values++
 		}
 		if printing == nil {

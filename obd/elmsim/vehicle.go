@@ -117,6 +117,8 @@ type ECU struct {
 	Speed *float64
 	// VIN says whether it answers 0902.
 	VIN bool
+	// Stored, if not nil, are its trouble codes; else it has those of the Vehicle.
+	Stored []uint16
 }
 
 // AllPIDs is what an engine ECU answers that has every signal of package obd.
@@ -154,6 +156,9 @@ func (e ECU) supports(base byte) []byte {
 
 // answer is the ECU's answer to service and pid, from the service byte on; nil for silence.
 func (e ECU) answer(v Vehicle, vin string, req []byte) [][]byte {
+	if e.Stored != nil {
+		v.Stored, v.Pending, v.Permanent = e.Stored, nil, nil
+	}
 	switch {
 	case len(req) == 2 && req[0] == 0x01 && req[1]%0x20 == 0:
 		if m := e.supports(req[1]); m != nil {
