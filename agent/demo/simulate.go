@@ -60,6 +60,7 @@ func NewSimulation(o SimOptions) (*Simulation, error) {
 	s.elm = elmsim.New(elmsim.Options{
 		Vehicle:  func() elmsim.Vehicle { return s.At(time.Now()).instruments(!s.ignitionOff.Load()) },
 		VIN:      VIN,
+		ECUs:     []elmsim.ECU{{Address: "7E8", PIDs: enginePIDs, VIN: true}},
 		ECUDelay: 8 * time.Millisecond,
 		// The pseudo-terminal has no line speed; this one decides.
 		Baud:      adapterBaud,
@@ -82,6 +83,10 @@ func NewSimulation(o SimOptions) (*Simulation, error) {
 	s.listen = l
 	return s, nil
 }
+
+// enginePIDs are what the van's ECU answers: the usual ones, the state of the fuel system, the standard, and petrol as its fuel, so that CO2
+// can be told.
+var enginePIDs = append([]byte{0x03, 0x1C, 0x51}, elmsim.EnginePIDs...)
 
 // restVoltage is that of a charged lead battery at rest.
 const restVoltage = 12.6 // V
