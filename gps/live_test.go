@@ -225,7 +225,7 @@ var liveDifferences = map[string][]deliberate{
 	"st-teseo-liv3f.log": {{"speed absent", cutEpoch}},
 	"venus634lp.log":     {{"speed absent", cutEpoch}},
 	"furuno_gl_ga.log":   {{"satellites, gpsd has 1", zeroInGGA}},
-	"garmin25lp.log":     {{"mode 2d with 0 satellites, gpsd has 1", zeroInGGA}},
+	"garmin25lp.log":     {{"mode 2d with 3 satellites, gpsd has 1", zeroInGGA}},
 	"myguide-3100.log":   {{"gpsd has 2 (receiver says no fix (RMC V))", validInGGA}, {"HDOP 60.0", absurdRelay}},
 	"tr737A+.log":        {{"gpsd has 3 (receiver says no fix (RMC V))", validInGGA}},
 	"hemi.log":           {{"speed 0.0", speedInVTG}},
