@@ -10,7 +10,6 @@ import (
 
 	"obdagent/agent/fusion"
 	"obdagent/agent/record"
-	"obdagent/gps"
 	"obdagent/obd"
 )
 
@@ -213,7 +212,7 @@ func BenchmarkEpochWhileTheSpeedChanges(b *testing.B) {
 			at += 100 * time.Millisecond
 			d.speed(at, 50+40*math.Sin(at.Seconds()/5))
 		}
-		d.epoch(at, 0, 50+40*math.Sin(at.Seconds()/5-0.2), func(x *gps.Fix) { x.Lat = 48 })
+		d.epoch(at, 0, 50+40*math.Sin(at.Seconds()/5-0.2), nil)
 		d.records = d.records[:0]
 	}
 }
