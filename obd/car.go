@@ -105,6 +105,7 @@ type Status struct {
 
 	SpeedHz  float64           // speed answers a second, over the last ten seconds
 	AskedHz  float64           // speed requests a second that the schedule aims at; 0 while not live
+	Rates    []Rate            // of each signal that is asked, speed first; nil while not live
 	Requests uint64            // put to the car's bus
 	Answers  uint64            // good ones
 	Failures map[string]uint64 // by Reason of the error
@@ -137,6 +138,7 @@ type Car struct {
 	running bool
 	status  Status
 	answers []time.Duration // of speed answers within speedWindow, oldest first
+	meters  []meter         // of the signals asked, speed first; none while not live
 	moved   bool            // Wake was called
 	rouse   func()          // interrupts a parked wait; nil while there is none
 }
@@ -216,6 +218,7 @@ func (c *Car) Status() Status {
 	defer c.mu.Unlock()
 	st := c.status
 	st.Failures = maps.Clone(st.Failures)
+	st.Rates = c.rates(now)
 	c.forget(now)
 	if n := len(c.answers); n > 0 {
 		// A session younger than the window is not judged by the time before it.
@@ -272,7 +275,7 @@ func (c *Car) setState(to State, reason string) {
 	}
 	if to != StateLive {
 		c.mu.Lock()
-		c.answers = nil
+		c.answers, c.meters = nil, nil
 		c.status.AskedHz = 0
 		c.status.Trouble = nil
 		c.mu.Unlock()
@@ -290,6 +293,9 @@ func (c *Car) deliver(sample Sample) {
 		c.status.Failures[Reason(sample.Err)]++
 	default:
 		c.status.Answers++
+		if m := c.meter(sample.Signal); m != nil {
+			m.good(sample.Mono)
+		}
 		if sample.Signal == SignalSpeed {
 			c.forget(sample.Mono)
 			c.answers = append(c.answers, sample.Mono)

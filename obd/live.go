@@ -163,6 +163,7 @@ func (c *Car) live(ctx context.Context, s *session, l link) (ran bool, err error
 	d := &drive{c: c, s: s, l: l, count: c.pace(s), voltageAt: now + voltageInterval, vinWait: vinFirst}
 	d.sched = newSchedule(c.opt.MaxRate, c.speed, c.others, c.opt.Period)
 	d.sched.pack = l.multi
+	c.measure(d.sched)
 	c.update(func(st *Status) { st.AskedHz = float64(time.Second) / float64(d.sched.speed.period) })
 	st := c.Status()
 	if st.Vehicle.VIN == "" {
@@ -213,6 +214,11 @@ func (d *drive) disclaim(t *task) {
 // drop stops asking for a signal and says so.
 func (d *drive) drop(t *task, err error) {
 	t.off = true
+	d.c.update(func(*Status) {
+		if m := d.c.meter(t.signal.Name); m != nil {
+			m.unsupported = true
+		}
+	})
 	d.c.deliver(Sample{Signal: t.signal.Name, Value: math.NaN(), Mono: d.c.opt.Now(), ECU: d.l.ecu, Err: err})
 }
 

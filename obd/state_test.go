@@ -69,6 +69,9 @@ func TestIgnitionCycleParksAndWakesByVoltage(t *testing.T) {
 		if v := b.car.Status().Voltage; v != 12.5 {
 			t.Errorf("voltage %v while parked", v)
 		}
+		if r := b.car.Status().Rates; r != nil {
+			t.Errorf("rates while parked: %+v", r)
+		}
 		if hz := b.car.Status().SpeedHz; hz != 0 {
 			t.Errorf("%v speeds a second while parked", hz)
 		}
@@ -335,6 +338,18 @@ func TestUnsupportedSignalIsReportedOnceAndNotAsked(t *testing.T) {
 			}
 			seen[s.Signal]++
 		}
+		for _, r := range b.car.Status().Rates {
+			switch r.Signal {
+			case "maf", "lambda":
+				if !r.Unsupported || r.AskedHz != 0 || r.Hz != 0 {
+					t.Errorf("%+v", r)
+				}
+			case "rpm":
+				if r.AskedHz != 1 || r.Hz < 0.9 || r.Hz > 1.1 {
+					t.Errorf("%+v", r)
+				}
+			}
+		}
 		if seen["maf"] != 1 || seen["lambda"] != 1 || seen["rpm"] < 9 || seen["speed"] < 80 {
 			t.Errorf("samples %v", seen)
 		}
@@ -426,8 +441,18 @@ func TestRateStaysUnderTheCapAndSpeedDoesNotStarve(t *testing.T) {
 						t.Errorf("%s was never asked for: %v", name, seen)
 					}
 				}
-				if st := b.car.Status(); st.SpeedHz < c.speedMin*0.95 {
+				st := b.car.Status()
+				if st.SpeedHz < c.speedMin*0.95 {
 					t.Errorf("status says %v Hz", st.SpeedHz)
+				}
+				if len(st.Rates) != 1+len(c.opt.Period) || st.Rates[0].Signal != obd.SignalSpeed || st.Rates[0].AskedHz != st.AskedHz {
+					t.Errorf("rates %+v", st.Rates)
+				}
+				for _, r := range st.Rates {
+					// The figure is that of eight answers, the count that of 20 s.
+					if counted := float64(seen[r.Signal]) / 20; r.Hz < 0.5*counted || r.Hz > 2*counted || r.Unsupported {
+						t.Errorf("%+v, counted %v Hz", r, counted)
+					}
 				}
 			})
 		})
