@@ -104,6 +104,18 @@ func (a *Agent) carStatus(now time.Duration) status.Car {
 	}
 	if t := c.Trouble; t != nil {
 		s.MIL, s.DTCs = ptr(t.MIL), t.Stored
+		for _, e := range t.Others {
+			if len(e.Stored) == 0 {
+				continue
+			}
+			if s.OtherDTCs == nil {
+				s.OtherDTCs = map[string][]string{}
+			}
+			s.OtherDTCs[e.ECU] = e.Stored
+		}
+	}
+	for _, r := range c.Rates {
+		s.Rates = append(s.Rates, status.Rate{Signal: r.Signal, AskedHz: math.Round(r.AskedHz*1000) / 1000, Hz: math.Round(r.Hz*1000) / 1000, Unsupported: r.Unsupported})
 	}
 	// The last good value never outlives its source.
 	if last := a.lastSpeed.Load(); last != nil && c.State == obd.StateLive && now-last.Mono < 2*time.Second {

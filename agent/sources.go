@@ -47,6 +47,9 @@ func (a *Agent) carHandler() obd.Handler {
 			if t.MIL || t.Count > 0 {
 				a.transition("trouble", "", strings.Join(t.Stored, ","), fmt.Sprintf("lamp on: %t, %d stored, pending %s", t.MIL, t.Count, strings.Join(t.Pending, ",")))
 			}
+			for _, e := range t.Others {
+				a.transition("trouble", "", strings.Join(e.Stored, ","), fmt.Sprintf("ECU %s, pending %s", e.ECU, strings.Join(e.Pending, ",")))
+			}
 			a.send(event{trouble: &t})
 		},
 		State: func(c obd.StateChange) {

@@ -39,24 +39,36 @@ type Problem struct {
 
 // Car is the adapter and what is behind it.
 type Car struct {
-	State    string            `json:"state"` // none closed absent probing search live parked
-	Since    float64           `json:"since_s"`
-	Reason   string            `json:"reason,omitempty"`
-	Port     string            `json:"port,omitempty"`
-	Baud     int               `json:"baud,omitempty"`
-	Adapter  string            `json:"adapter,omitempty"`
-	Protocol string            `json:"protocol,omitempty"`
-	ECU      string            `json:"ecu,omitempty"`
-	VIN      string            `json:"vin,omitempty"`
-	Voltage  *float64          `json:"voltage,omitempty"`   // at the adapter
-	Speed    *float64          `json:"speed_kmh,omitempty"` // the latest, if young
-	SpeedHz  float64           `json:"speed_hz"`            // answers a second
-	AskedHz  float64           `json:"asked_hz,omitempty"`  // what the schedule aims at
-	MIL      *bool             `json:"mil,omitempty"`       // malfunction indicator lamp
-	DTCs     []string          `json:"dtcs,omitempty"`      // stored trouble codes
+	State    string   `json:"state"` // none closed absent probing search live parked
+	Since    float64  `json:"since_s"`
+	Reason   string   `json:"reason,omitempty"`
+	Port     string   `json:"port,omitempty"`
+	Baud     int      `json:"baud,omitempty"`
+	Adapter  string   `json:"adapter,omitempty"`
+	Protocol string   `json:"protocol,omitempty"`
+	ECU      string   `json:"ecu,omitempty"`
+	VIN      string   `json:"vin,omitempty"`
+	Voltage  *float64 `json:"voltage,omitempty"`   // at the adapter
+	Speed    *float64 `json:"speed_kmh,omitempty"` // the latest, if young
+	SpeedHz  float64  `json:"speed_hz"`            // answers a second
+	AskedHz  float64  `json:"asked_hz,omitempty"`  // what the schedule aims at
+	MIL      *bool    `json:"mil,omitempty"`       // malfunction indicator lamp
+	DTCs     []string `json:"dtcs,omitempty"`      // stored trouble codes
+	// OtherDTCs are the stored codes of other ECUs than the engine's, by address.
+	OtherDTCs map[string][]string `json:"other_dtcs,omitempty"`
+	// Rates are those of every signal that is asked, speed first.
+	Rates    []Rate            `json:"rates,omitempty"`
 	Requests uint64            `json:"requests"`
 	Answers  uint64            `json:"answers"`
 	Failures map[string]uint64 `json:"failures,omitempty"` // by reason
+}
+
+// A Rate is how often a signal is asked for and told, a second.
+type Rate struct {
+	Signal      string  `json:"signal"`
+	AskedHz     float64 `json:"asked_hz"`
+	Hz          float64 `json:"hz"`
+	Unsupported bool    `json:"unsupported,omitempty"` // the car does not have it
 }
 
 // GPS is the receiver.
