@@ -108,6 +108,9 @@ func measureWrites(ctx context.Context, in, name string, open opener, size, reco
 	rng := rand.New(rand.NewPCG(1, 2))
 	var took time.Duration
 	for n := size; n <= records; n += size {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, s.Close())
+		}
 		g := group(rng, size)
 		start := time.Now()
 		if err := s.Write(ctx, g); err != nil {
