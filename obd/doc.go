@@ -27,7 +27,8 @@
 //
 //   - One request at a time. Several PIDs in one request on CAN only, and only within one frame.
 //   - Services 01, 02 (freeze frame 0), 03, 07, 0A, the VIN, and for the user's own PIDs 22. Nothing that changes the car.
-//   - Requests go to the functional address; one ECU is listened to, and trouble codes of others are not seen.
+//   - Requests go to the functional address; one ECU's values are listened to. Of the others the trouble codes are read, but not lamp, count, or freeze frame.
+//   - A value of two and more data bytes that has changed takes 16 allocations: elmobd takes its bytes as text. One of one byte takes none.
 //   - An adapter must be able to show headers (ATH1): without them nobody knows who has answered.
 //   - A byte that was changed on the way, but is still hex, does not show on CAN: the adapter sends no checksum. A lost one does.
 //   - Serial ports need Linux.
