@@ -35,7 +35,7 @@ type Directory struct {
 	prepared bool // the directory is there, without remains
 }
 
-// NewDirectory makes a Directory. It does not touch the disk, which may come later: Put says when it is not there.
+// NewDirectory makes a Directory. That nothing can be written there is no error yet: a disk may come later, and Put says that it is missing.
 func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.Path == "" {
 		return nil, errors.New("directory sink: no path is given: set uplink.path")
@@ -49,7 +49,9 @@ func NewDirectory(o DirectoryOptions) (*Directory, error) {
 	if o.MinFree <= 0 {
 		o.MinFree = minFree
 	}
-	return &Directory{o: o}, nil
+	d := &Directory{o: o}
+	_ = d.prepare() // if the disk is not there yet, Put tries again and says so
+	return d, nil
 }
 
 // prepare makes the directory, and removes what a power cut left half written, before the first object.

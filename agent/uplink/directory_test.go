@@ -60,6 +60,9 @@ func TestADirectoryThatCannotBeWrittenSaysWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
