@@ -8,6 +8,6 @@
 // What counts as the same for all: records of 150 bytes come in groups (a commit each); a group is durable before the next
 // begins. Every 500 records, as many as one upload holds, all that was written is acknowledged, in the cheapest way that the
 // library has: ours with the next frame, SQLite and bbolt within the next group's transaction, go-diskqueue by reading,
-// tidwall/wal and raft-wal by truncating their front. go-diskqueue syncs after each record of the group or once per group
-// (SyncEvery is the size of the group): it answers before that sync either way.
+// tidwall/wal and raft-wal by truncating their front. go-diskqueue has the size of the group as its SyncEvery; that a group is
+// durable is not quite true of it: it answers before it syncs.
 package main
