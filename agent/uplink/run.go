@@ -257,6 +257,21 @@ func (u *Uplink) settle() {
 	u.setState(StateOK, "")
 }
 
+// noteReleased ends the state waiting once no record is held, before the call that takes what was: it may hang, and then it is not
+// the time that is waited for.
+func (u *Uplink) noteReleased() {
+	u.mu.Lock()
+	waiting, first := u.status.State == StateWaiting, u.status.LastSuccess.IsZero()
+	u.mu.Unlock()
+	switch {
+	case !waiting || u.live.held() || u.backlog.held():
+	case first:
+		u.setState(StateStarting, "")
+	default:
+		u.setState(StateOK, "")
+	}
+}
+
 // noteWaiting settles the state while there is nothing to send, unless it says something that matters more.
 func (u *Uplink) noteWaiting() {
 	u.mu.Lock()

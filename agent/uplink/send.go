@@ -24,6 +24,7 @@ const jumpAfter = 30 * time.Second
 
 // send makes one call with the lane's batch and acts on the answer.
 func (u *Uplink) send(ctx context.Context, l *lane) {
+	u.noteReleased()
 	failed, err := u.put(ctx, l.batch.entries)
 	switch {
 	case err == nil:
