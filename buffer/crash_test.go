@@ -210,6 +210,7 @@ func (w *world) fork() *world {
 
 // check opens the directory, looks for everything that has to be there, and lives on for one more record.
 func (w *world) check(image *memFS) error {
+	w.sealing = nil // Open syncs too, and that seals nothing of the last life
 	failed := w.watch(image, nil)
 	l, err := buffer.OpenOn(image, w.opts)
 	if err != nil {
@@ -355,7 +356,7 @@ func (w *world) gone(lost *buffer.Lost) bool {
 // as it was then.
 func (w *world) live(m *memFS, steps, cutEvery int) (*memFS, *world, error) {
 	w.life++
-	w.reading = nil
+	w.reading, w.sealing = nil, nil
 	var image *memFS
 	var then *world
 	failed := w.watch(m, func() error {

@@ -294,10 +294,14 @@ func (m *memFS) cut(rnd *rand.Rand) *memFS {
 		}
 	}
 	c := newMemFS()
+	after := map[*inode]*inode{}                           // a file of two names is one still
 	for _, name := range slices.Sorted(maps.Keys(names)) { // in order, so that a seed gives the same cut again
 		n := names[name]
-		b := n.cut(rnd)
-		c.names[name] = &inode{seen: b, durable: slices.Clone(b)}
+		if after[n] == nil {
+			b := n.cut(rnd)
+			after[n] = &inode{seen: b, durable: slices.Clone(b)}
+		}
+		c.names[name] = after[n]
 	}
 	c.durable = maps.Clone(c.names)
 	return c

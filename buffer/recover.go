@@ -67,6 +67,7 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 	if err != nil {
 		return nil, err
 	}
+	r.syncNewest(dir, log)
 	if witness > r.next {
 		r.next = witness
 		if r.tailReason == "" {
@@ -81,6 +82,24 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 		r.acks.reset(r.segments[0].first)
 	}
 	return r, nil
+}
+
+// syncNewest makes durable what was read from the newest segment. A process that was killed, or whose sync failed, may have
+// left frames that only the kernel's memory has: they are handed out from now on, so a power cut must not take them back, nor
+// let their numbers be used again. A disk that refuses is no reason not to open.
+func (r *recovered) syncNewest(dir fsys, log *slog.Logger) {
+	if len(r.segments) == 0 {
+		return
+	}
+	name := r.segments[len(r.segments)-1].name
+	f, err := dir.Open(name, true)
+	if err == nil {
+		err = f.Sync()
+		_ = f.Close() // nothing was written
+	}
+	if err != nil {
+		log.Warn("what the newest segment holds may not be durable", "segment", name, "err", err)
+	}
 }
 
 // witnessReason says why there is nothing up to the number in the name of a spare. If it had records, those before them are
