@@ -2,13 +2,11 @@ package uplink
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
-
-	"github.com/klauspost/compress/gzip"
 )
 
-// gzipLevel is the best there is: 60 lines are packed in half a millisecond, and each percent is paid for on the air. On
-// 3,600 text lines of 107 bytes level 9 leaves 14.7 bytes of each, level 6 leaves 16.0, level 1 leaves 16.5.
+// gzipLevel is the best there is: 60 lines are packed in half a millisecond, and each percent is paid for on the air.
 const gzipLevel = 9
 
 // gzipSlack is more than a member may be larger than what is in it: 18 bytes of head and tail (RFC 1952) and five for each
