@@ -255,6 +255,8 @@ func newDrainer(b *testing.B, dir, format, endpoint string) *agent.Agent {
 	c.Record.Format = format
 	c.Buffer.Dir = dir
 	c.Uplink.Endpoint = endpoint
+	// A backlog waits at the start, so that vans which get power together do not send together: at most a linger.
+	c.Uplink.Linger = 10 * time.Millisecond
 	c.Status.Log, c.Status.Socket = "", ""
 	a, err := agent.New(b.Context(), agent.Options{Config: &c, Version: "bench",
 		Credentials: &uplink.Credentials{AccessKeyID: "AKIDBENCH00000000000", SecretAccessKey: "secret of a local endpoint"}})
