@@ -39,7 +39,7 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 			sink, err = uplink.NewKinesis(ctx, uplink.KinesisOptions{StreamOptions: o, PartitionKey: a.partitionKey})
 		}
 	default:
-		err = fmt.Errorf("uplink.kind %q: not built yet", u.Kind)
+		err = fmt.Errorf("uplink.kind %q is unknown: use firehose, kinesis or directory", u.Kind)
 	}
 	if err != nil {
 		return nil, err
