@@ -29,9 +29,12 @@ func TestWithACurveTheLastRecordsAreKeptWhenTheAgentStops(t *testing.T) {
 	if got := r.delivered(); len(got) != len(made) {
 		t.Errorf("%d records kept, %d delivered", len(made), len(got))
 	}
+	// A start is recorded at once, at the moment of the answer that told it; an epoch when its sentences are in. Either may
+	// overtake the other, by the time that an epoch may be late (fusion's doc.go, "Limits"), and by no more.
+	const late = 2000 // ms
 	var last record.Record
 	for _, x := range made {
-		if x.MonoMS < last.MonoMS {
+		if x.MonoMS < last.MonoMS-late {
 			t.Errorf("record at %d ms after the one at %d ms", x.MonoMS, last.MonoMS)
 		}
 		last = x

@@ -23,7 +23,8 @@
 //
 // # Limits
 //
-// There is no dead reckoning: where the receiver has no position, records have none. Records of a start or stop may stand before
-// that of an epoch that is a little older, since epochs arrive late. A lag is not found on a motorway, where the speed does not
+// There is no dead reckoning: where the receiver has no position, records have none. The record of a start or stop, made at once
+// at the midpoint of the exchange that told it, may stand before that of an epoch that is a little older, since epochs arrive
+// late, or behind that of one a little younger: by up to 2 s, the latest that an epoch is believed to be. A lag is not found on a motorway, where the speed does not
 // change, and it is forgotten when the process ends.
 package fusion
