@@ -42,8 +42,10 @@ func Speed(raw []byte, f Framing, ecu string, padded ...bool) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return Signals()[0].Decode(data)
+	return speedSignal.Decode(data)
 }
+
+var speedSignal = Signals()[0]
 
 // VIN takes a whole reply to 0902 through every gate.
 func VIN(raw []byte, f Framing, ecu string) (string, error) {

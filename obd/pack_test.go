@@ -163,6 +163,31 @@ func TestSteadyPollingTakesNoMemory(t *testing.T) {
 	}
 }
 
+// TestAChangedValueTakesFourAllocations is what elmobd's way of text costs: the text, its pieces, the result and its bytes.
+func TestAChangedValueTakesFourAllocations(t *testing.T) {
+	line := &canned{reply: []byte("7E804410C1AF8\r\r>"), next: []byte("7E804410C1AF4\r\r>")}
+	seen := map[float64]int{}
+	h := obd.Handler{Sample: func(s obd.Sample) { seen[s.Value]++ }}
+	p, err := obd.NewPoller(line, obd.Options{Port: "auto", MaxRate: 10000, Now: leaps()}, h, "rpm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	poll := func() {
+		if err := p.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1100 {
+		poll()
+	}
+	if n := testing.AllocsPerRun(1000, poll); n != 4 {
+		t.Errorf("%v allocations a request", n)
+	}
+	if len(seen) != 2 || seen[1726] < 1000 || seen[1725] < 1000 {
+		t.Errorf("values %v", seen)
+	}
+}
+
 // FuzzShortWayAgreesWithTheLongOne holds oneFrame to parseReply.
 func FuzzShortWayAgreesWithTheLongOne(f *testing.F) {
 	for _, s := range []string{"7E803410D32\r\r", "7E803410D32AAAAAAAA\r\r", "7E806410D320C1AF8\r", "7E8037F0112\r\r", "7E803410D3\r\r", "7E804410D32\r\r",
