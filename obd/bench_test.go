@@ -64,7 +64,7 @@ func benchmarkRate(b *testing.B, size int, opt elmsim.Options, period map[string
 		default:
 		}
 	})
-	reach(b, states, obd.StateLive, 20*time.Second)
+	reach(b, states, obd.StateLive)
 	// Trouble codes are read once at the beginning, between speeds: that is not steady polling.
 	for car.Status().Trouble == nil {
 		<-samples

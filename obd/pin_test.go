@@ -63,9 +63,11 @@ func TestThePinnedECUIsAskedTheFastestWayTheAdapterKnows(t *testing.T) {
 						t.Errorf("%+v", s)
 					}
 				}
-				if n := len(b.taken()); n < c.least || n > c.most {
+				n := len(b.taken())
+				if n < c.least || n > c.most {
 					t.Errorf("%d speeds in 10 s", n)
 				}
+				t.Logf("%.1f speeds a second", float64(n)/10)
 				for _, cmd := range c.sent {
 					if !slices.Contains(commands, cmd) {
 						t.Errorf("%s was not sent", cmd)

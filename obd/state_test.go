@@ -1,8 +1,10 @@
 package obd_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -261,6 +263,68 @@ func TestChargerAndNoisyVoltageDoNotBecomePolling(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTalkingPortIsNeverWrittenTo has a GPS where the adapter is looked for.
+func TestTalkingPortIsNeverWrittenTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b bench
+		var talkers sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		var heard []byte
+		dial := func(context.Context) (obd.Conn, error) {
+			near, far := net.Pipe()
+			stop := context.AfterFunc(ctx, func() { _ = far.Close() })
+			talkers.Go(func() {
+				defer stop()
+				for {
+					if _, err := far.Write([]byte("$GPRMC,080000,V,,,,,,,231126,,*2E\r\n")); err != nil {
+						return
+					}
+					timer := time.NewTimer(time.Second)
+					select {
+					case <-timer.C:
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+			talkers.Go(func() {
+				buf := make([]byte, 100)
+				for {
+					n, err := far.Read(buf)
+					mu.Lock()
+					heard = append(heard, buf[:n]...)
+					mu.Unlock()
+					if err != nil {
+						return
+					}
+				}
+			})
+			return near, nil
+		}
+		car, err := obd.New(obd.Options{Port: "gps", Dial: dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.car = car
+		b.run(t)
+		t.Cleanup(func() {
+			cancel()
+			talkers.Wait()
+		})
+		pass(5 * time.Minute)
+		if st := car.Status(); st.State != obd.StateAbsent || !strings.Contains(st.Reason, "GPS") || st.Opens < 3 {
+			t.Errorf("%s: %s; %d openings", st.State, st.Reason, st.Opens)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(heard) > 0 {
+			t.Errorf("written: %q", heard)
+		}
+	})
 }
 
 func TestMotionWakesAParkedCar(t *testing.T) {
