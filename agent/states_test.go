@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"obdagent/agent/demo"
 	"obdagent/agent/record"
@@ -95,17 +96,28 @@ func TestAParkedCarIsLeftAloneAndFoundAgain(t *testing.T) {
 	r.until("receiver without a fix", func(s status.Snapshot) bool { return s.GPS.State == "no_fix" })
 	sim.SetIgnition(false)
 	s := r.until("parked car", func(s status.Snapshot) bool { return s.Car.State == "parked" })
-	parked := s.Record.Made
-	asked := sim.Adapter().Requests
+	parkedAt, asked := time.Now(), sim.Adapter().Requests
+	// Samples of the car may still be on their way to fusion; once one record is without them, all later ones are.
+	var parked uint64
+	r.untilRecords("record of a parked car", 1, func(x record.Record) bool {
+		off := x.Seq > s.Record.Made && !ofTheCar(x) && !slices.Contains(x.Flags, record.FlagStaleOBD)
+		if off && parked == 0 {
+			parked = x.Seq
+		}
+		return off
+	})
 	s = r.until("25 records of a parked car", func(s status.Snapshot) bool { return s.Record.Made >= parked+25 })
-	if n := sim.Adapter().Requests - asked; n > 0 {
+	// After a minute it is asked for once; on a machine that is that slow this is no error.
+	silent := func() int { return int(time.Since(parkedAt) / time.Minute) }
+	if n := sim.Adapter().Requests - asked; n > silent()*maxSearch {
 		t.Errorf("the parked car's bus saw %d requests", n)
 	}
 	if s.Car.State != "parked" || s.Car.Speed != nil {
 		t.Errorf("the status of a parked car is %+v", s.Car)
 	}
 
-	// It leaves on a tow truck: the receiver tells of motion, and the car is looked for at once, 5 s later, 10 s later.
+	// It leaves on a tow truck: the receiver tells of motion, and the car is looked for at once, 5 s later, 10 s later, and so on.
+	towedAt := time.Now()
 	sim.SetSky(true)
 	towed := s.Record.Made
 	r.untilRecords("records of a towed car", 15, func(x record.Record) bool { return x.Seq > towed && x.Lat.IsSet() })
@@ -113,17 +125,22 @@ func TestAParkedCarIsLeftAloneAndFoundAgain(t *testing.T) {
 	var attempts int
 	await(t, "look for the car in the status log", func() bool {
 		attempts = strings.Count(r.log(), "event=car from=parked to=search")
-		return attempts*maxSearch >= requests
+		return (attempts+silent())*maxSearch >= requests
 	}, r.log)
-	if attempts < 1 || attempts > 3 || requests < 1 {
-		t.Errorf("the towed car's bus saw %d requests, as it was looked for %d times", requests, attempts)
+	most := 1
+	for gap, left := 5*time.Second, time.Since(towedAt); left >= gap; gap *= 2 {
+		left -= gap
+		most++
+	}
+	if attempts < 1 || attempts > most || requests < 1 {
+		t.Errorf("the towed car's bus saw %d requests, as it was looked for %d times, at most %d in that time", requests, attempts, most)
 	}
 	ended := uint64(len(r.records()))
 
 	sim.SetIgnition(true)
 	r.until("car that is found again", func(s status.Snapshot) bool { return s.Car.State == "live" && s.Car.Speed != nil && *s.Car.Speed > 15 })
-	again := r.agent.Snapshot().Record.Made
-	r.until("records of the car", func(s status.Snapshot) bool { return s.Record.Made >= again+5 })
+	found := func(x record.Record) bool { return x.Seq > ended && ofTheCar(x) && x.RPM.IsSet() && x.VIN == demo.VIN }
+	r.untilRecords("records of the car", 5, found)
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +149,7 @@ func TestAParkedCarIsLeftAloneAndFoundAgain(t *testing.T) {
 	byGPS := 0
 	for _, x := range bySeq(all) {
 		truthful(t, sim, x)
-		// The record that the car's end made may be of the moment before it was seen.
-		if x.Seq <= parked+1 || x.Seq > ended {
+		if x.Seq < parked || x.Seq > ended {
 			continue
 		}
 		if ofTheCar(x) || slices.Contains(x.Flags, record.FlagStaleOBD) {
@@ -146,8 +162,8 @@ func TestAParkedCarIsLeftAloneAndFoundAgain(t *testing.T) {
 	if byGPS < 15 {
 		t.Errorf("%d records of the towed car have the receiver's speed", byGPS)
 	}
-	if last := all[len(all)-1]; !ofTheCar(last) || !last.RPM.IsSet() || last.VIN != demo.VIN {
-		t.Errorf("the last record has nothing of the car: %s", last.AppendJSON(nil))
+	if n := len(slices.DeleteFunc(all, func(x record.Record) bool { return !found(x) })); n < 5 {
+		t.Errorf("%d delivered records of the car that was found again", n)
 	}
 }
 

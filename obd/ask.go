@@ -54,10 +54,20 @@ func (d *drive) command(batch []*task) string {
 // ask puts one request, passes the answer through the gate and hands the samples out.
 func (d *drive) ask(ctx context.Context, batch []*task) error {
 	answer, when, err := d.exchange(ctx, batch)
-	if errors.Is(err, ErrStopped) {
-		// The chip was interrupted: our fault or a stray byte's. Once more, now that it has finished.
+	switch {
+	case errors.Is(err, ErrStopped), errors.Is(err, errOthersOnly) && d.l.suffix && len(d.l.pins) == 0:
+		// The chip was interrupted: our fault or a stray byte's. Or an ECU has woken up that was silent before, and its answer was the one line
+		// that was waited for. Once more, now that it has finished.
 		d.c.failed(err)
+		if !errors.Is(err, ErrStopped) {
+			if err := d.pinLate(ctx); err != nil {
+				return err
+			}
+		}
 		answer, when, err = d.exchange(ctx, batch)
+	}
+	if d.s.announces && d.l.suffix {
+		d.dropSuffix() // the announcement is a line, so that the answer itself would be missed again and again
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -183,10 +193,12 @@ var proofs = []byte{0x1C, 0x51, 0x05, 0x0F, 0x33, 0x2F, 0x5C, 0x46}
 // proofStep is by how much such a value may have changed between the two requests.
 const proofStep = 2
 
-// proveMulti compares, once, a request for two PIDs with the answer to a request for one of them. Some clones send two bytes of any
-// request and drop the rest, some cars answer the first PID only. Its errors are fatal ones.
+// proveMulti compares a request for two PIDs with the answer to a request for one of them. Some clones send two bytes of any
+// request and drop the rest, some cars answer the first PID only. A pair of adapter and car that has proved able before shows it by
+// the answer to the one request for two; if it does not, or never did, both are asked; if it failed again and again, neither. Its errors
+// are fatal ones.
 func (s *session) proveMulti(ctx context.Context, l *link, count counter) error {
-	if !l.framing.can() || !l.supported.has(0x0D) {
+	if !l.framing.can() || !l.supported.has(0x0D) || l.multiProof.hopeless() {
 		return nil
 	}
 	i := slices.IndexFunc(proofs, func(pid byte) bool { return l.supported.bits[pid] })
@@ -207,22 +219,34 @@ func (s *session) proveMulti(ctx context.Context, l *link, count counter) error 
 		}
 		return data, nil
 	}
+	both := func() (int, error) {
+		data, err := ask(0x0D, pid)
+		switch {
+		case err != nil || len(data) != 5:
+			return -1, err
+		case data[1] == 0x0D && data[3] == pid:
+			return int(data[4]), nil
+		case data[1] == pid && data[3] == 0x0D:
+			return int(data[2]), nil
+		}
+		return -1, nil
+	}
+	if l.multiProof > 0 {
+		if got, err := both(); err != nil || got >= 0 {
+			l.multi = err == nil
+			return err
+		}
+	}
 	alone, err := ask(pid)
 	if err != nil || len(alone) != 3 || alone[1] != pid {
 		return err
 	}
 	value := int(alone[2])
-	both, err := ask(0x0D, pid)
-	if err != nil || len(both) != 5 {
+	got, err := both()
+	if err != nil {
 		return err
 	}
-	got := -1
-	switch {
-	case both[1] == 0x0D && both[3] == pid:
-		got = int(both[4])
-	case both[1] == pid && both[3] == 0x0D:
-		got = int(both[2])
-	}
 	l.multi = got >= 0 && max(got-value, value-got) <= proofStep
+	l.multiProof = l.multiProof.after(l.multi)
 	return nil
 }

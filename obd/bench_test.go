@@ -64,7 +64,7 @@ func benchmarkRate(b *testing.B, size int, opt elmsim.Options, period map[string
 		default:
 		}
 	})
-	reach(b, states, obd.StateLive, 20*time.Second)
+	reach(b, states, obd.StateLive)
 	// Trouble codes are read once at the beginning, between speeds: that is not steady polling.
 	for car.Status().Trouble == nil {
 		<-samples
@@ -161,6 +161,7 @@ func BenchmarkElmobd38400(b *testing.B) {
 // canned answers every request with the same reply, at once.
 type canned struct {
 	reply []byte
+	next  []byte // the replies take turns, if set
 	ready bool
 }
 
@@ -171,7 +172,13 @@ func (c *canned) Read(p []byte) (int, error) {
 	c.ready = false
 	return copy(p, c.reply), nil
 }
-func (c *canned) Write(p []byte) (int, error)     { c.ready = true; return len(p), nil }
+func (c *canned) Write(p []byte) (int, error) {
+	c.ready = true
+	if c.next != nil {
+		c.reply, c.next = c.next, c.reply
+	}
+	return len(p), nil
+}
 func (c *canned) SetReadDeadline(time.Time) error { return nil }
 func (c *canned) Close() error                    { return nil }
 
@@ -202,6 +209,21 @@ func BenchmarkGate(b *testing.B) {
 	for b.Loop() {
 		if v, err := obd.Speed(raw, obd.FramingCAN11, "7E8"); err != nil || v != 50 {
 			b.Fatal(v, err)
+		}
+	}
+}
+
+// BenchmarkChangedValue is the same for an answer of two data bytes that is not the one before: it goes through elmobd.
+func BenchmarkChangedValue(b *testing.B) {
+	line := &canned{reply: []byte("7E804410C1AF8\r\r>"), next: []byte("7E804410C1AF4\r\r>")}
+	p, err := obd.NewPoller(line, obd.Options{Port: "auto", MaxRate: 10000, Now: leaps()}, obd.Handler{}, "rpm")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := p.Poll(b.Context()); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

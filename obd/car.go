@@ -37,7 +37,8 @@ type Options struct {
 	// package does not know, and for tests.
 	Dial func(context.Context) (Conn, error)
 	// Memory is a file in which line speeds, the port that auto took and the protocol of each pair of adapter and car (by its VIN) are kept
-	// over restarts, to be tried first. "": they are kept as long as the Car. One file is one Car's.
+	// over restarts, to be tried first, with what the pair has proved able to do, and how often the parked car was asked. "": they are kept as long
+	// as the Car. One file is one Car's.
 	Memory string
 	// Capture, if set, sees every piece that is read (rx) or written (tx). It must not block, and not keep data.
 	Capture func(direction string, data []byte)
@@ -132,6 +133,8 @@ type Car struct {
 	lastBaud int    // that worked before, or 0
 	learned  protocol
 	memory   memory
+	unsaved  bool          // the file lacks news of it
+	parking  *parkPolicy   // of the parking that goes on, over a reopened port; nil after a drive
 	asked    time.Duration // when the last request was put to the bus
 
 	mu      sync.Mutex // guards all that follows

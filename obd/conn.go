@@ -47,16 +47,10 @@ func dialTCP(ctx context.Context, port string) (Conn, error) {
 	return conn, nil
 }
 
-// serialConn is a serial device, opened exclusively.
-type serialConn struct {
-	port serial.Port // sets the line up
-	file *os.File    // a second descriptor of the device, which holds the flock and carries the bytes
-}
-
 // openSerial opens device for nobody else: TIOCEXCL keeps other users out (go.bug.st/serial sets it), and as root is let
 // through nevertheless, the flag is also looked at (TIOCGEXCL) and an advisory lock taken, as picocom and others do.
 func openSerial(device string, baud int) (Conn, error) {
-	lock, err := unix.Open(device, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return nil, fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
@@ -67,17 +61,17 @@ func openSerial(device string, baud int) (Conn, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", device, err)
 	}
-	if held, err := unix.IoctlGetInt(lock, unix.TIOCGEXCL); err == nil && held != 0 {
-		unix.Close(lock)
+	if held, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && held != 0 {
+		unix.Close(fd)
 		return nil, fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
 	}
-	if err := unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		unix.Close(lock)
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
 		return nil, fmt.Errorf("lock %s: %w; stop that program, or name another port", device, ErrPortBusy)
 	}
 	port, err := serial.Open(device, &serial.Mode{BaudRate: baud})
 	if err != nil {
-		unix.Close(lock)
+		unix.Close(fd)
 		var pe *serial.PortError
 		if errors.As(err, &pe) {
 			switch pe.Code() {
@@ -89,31 +83,11 @@ func openSerial(device string, baud int) (Conn, error) {
 		}
 		return nil, fmt.Errorf("open %s: %w", device, err)
 	}
-	// The descriptor is non-blocking, so that the file goes to the poller.
-	return &serialConn{port: port, file: os.NewFile(uintptr(lock), device)}, nil
-}
-
-// Read, Write and the deadlines are those of the second descriptor, which the runtime's poller watches: it wakes a reader without
-// a system call of its own per wait, takes no memory, and a new deadline reaches a read that is under way. The library's Read
-// makes a select and two sets of descriptors for each chunk.
-func (c *serialConn) Read(p []byte) (int, error) { return c.file.Read(p) }
-
-func (c *serialConn) Write(p []byte) (int, error) { return c.file.Write(p) }
-
-func (c *serialConn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
-
-func (c *serialConn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
-
-// SetBaud changes the line speed.
-func (c *serialConn) SetBaud(baud int) error {
-	if err := c.port.SetMode(&serial.Mode{BaudRate: baud}); err != nil {
-		return fmt.Errorf("set %d baud: %w", baud, err)
+	conn, err := newSerialConn(device, port, fd)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", device, err), port.Close(), unix.Close(fd))
 	}
-	return nil
-}
-
-func (c *serialConn) Close() error {
-	return errors.Join(c.file.Close(), c.port.Close())
+	return conn, nil
 }
 
 // gone tells an error that means that the other side is no longer there from a deadline.

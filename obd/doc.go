@@ -12,7 +12,7 @@
 //   - Nothing is written to the adapter's non-volatile memory.
 //   - A port that talks unasked is not an ELM327 and is never written to.
 //   - Ignition off, adapter unplugged, port in use are states with a delay, reported once per change; a Car does not give up.
-//   - While the car is off its bus is left alone. An adapter that wants to sleep then is let sleep, and its voltage read each ten minutes.
+//   - While the car is off its bus is left alone, also by an adapter that comes and goes: its return counts as a sign of life, at most each ten minutes. An adapter that wants to sleep then is let sleep, and its voltage read each ten minutes.
 //   - An adapter that sleeps is woken, one that has restarted unseen is set up again before its next value counts.
 //
 // # How it is fast
@@ -23,12 +23,23 @@
 // a request where one ECU is listened to: the adapter then does not wait for a second. Headers stay on: without them a reply
 // would be a third shorter, but an adapter that has restarted unseen, and lost its filter, could not be told from one that has not.
 //
+// Where several ECUs answer, the chosen one is pinned: by a filter (ATCRA), or, on CAN, where the adapter has none, by asking it alone at
+// its own address (ATSH), if it says there what it says to all. Where there is a filter its own address would gain nothing: the
+// bytes on the line are the same. An adapter that takes no number of lines waits 64 ms after an answer on CAN instead of 205 (ATST10): ECUs answer
+// within 50. A shorter wait, and the aggressive adaptive timing (ATAT2), are left alone: an answer that comes after them would be taken for
+// that to the next request, and it would look right.
+//
+// On a serial line with requests far apart (MaxRate at its default or below) the process is woken for the first byte of a reply, which dates
+// the value, and when the last is due, and not for those between.
+//
 // # Limits
 //
 //   - One request at a time. Several PIDs in one request on CAN only, and only within one frame.
 //   - Services 01, 02 (freeze frame 0), 03, 07, 0A, the VIN, and for the user's own PIDs 22. Nothing that changes the car.
-//   - Requests go to the functional address; one ECU's values are listened to. Of the others the trouble codes are read, but not lamp, count, or freeze frame.
-//   - A value of two and more data bytes that has changed takes 16 allocations: elmobd takes its bytes as text. One of one byte takes none.
+//   - One ECU's values are listened to. Of the others the trouble codes are read, but not lamp, count, or freeze frame.
+//   - A value of two and more data bytes that has changed takes 4 allocations: elmobd takes its bytes as text. One of one byte takes none.
+//   - An ECU that says that its answer is pending (7F xx 78) and does not send it in the same reply is not asked again for 5 s, so that its late
+//     answer is nobody's.
 //   - An adapter must be able to show headers (ATH1): without them nobody knows who has answered.
 //   - A byte that was changed on the way, but is still hex, does not show on CAN: the adapter sends no checksum. A lost one does.
 //   - Serial ports need Linux.

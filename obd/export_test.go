@@ -3,6 +3,7 @@ package obd
 import (
 	"context"
 	"strings"
+	"time"
 )
 
 // What follows opens the pure inner parts to the tests.
@@ -41,8 +42,10 @@ func Speed(raw []byte, f Framing, ecu string, padded ...bool) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return Signals()[0].Decode(data)
+	return speedSignal.Decode(data)
 }
+
+var speedSignal = Signals()[0]
 
 // VIN takes a whole reply to 0902 through every gate.
 func VIN(raw []byte, f Framing, ecu string) (string, error) {
@@ -139,3 +142,16 @@ func NewPoller(conn Conn, opt Options, h Handler, names ...string) (*Poller, err
 
 // Poll is one request and its samples.
 func (p *Poller) Poll(ctx context.Context) error { return p.d.ask(ctx, p.batch) }
+
+// OpenSerial opens a serial device.
+func OpenSerial(device string, baud int) (Conn, error) { return openSerial(device, baud) }
+
+// Gather reads a reply from conn as a session does whose last reply had length bytes, each of which takes perByte, and returns the
+// reply and when its first byte was there.
+func Gather(ctx context.Context, conn Conn, length int, perByte time.Duration) (string, time.Time, error) {
+	s := &session{conn: conn, now: func() time.Duration { return 0 }, perByte: perByte, length: length}
+	var at time.Time
+	s.now = func() time.Duration { at = time.Now(); return 0 }
+	raw, _, err := s.readPrompt(ctx, time.Now().Add(deadlineOBD))
+	return string(raw), at, err
+}

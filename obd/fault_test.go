@@ -35,7 +35,7 @@ var faultOutcomes = map[elmsim.Fault][]error{
 	elmsim.ActAlert:        nil,
 	elmsim.UnknownCommand:  {obd.ErrUnknownCommand},
 	elmsim.Refused:         {obd.ErrNegative},
-	elmsim.Pending:         nil,
+	elmsim.Pending:         {obd.ErrNegative}, // one line was waited for, and this is it; the data is not waited for, nor taken for another's
 	elmsim.PendingOnly:     {obd.ErrNegative},
 	elmsim.Silence:         {obd.ErrTimeout},
 	elmsim.LateAnswer:      {obd.ErrTimeout},
@@ -55,7 +55,7 @@ var faultOutcomes = map[elmsim.Fault][]error{
 	elmsim.WrongPID:        {obd.ErrMismatch},
 	elmsim.WrongService:    {obd.ErrMismatch},
 	elmsim.ForeignECUFirst: nil,
-	elmsim.ForeignECUOnly:  {obd.ErrNoData},
+	elmsim.ForeignECUOnly:  nil,                // asked once more
 	elmsim.Implausible:     nil,                // 255 km/h can be said; see rpm below
 	elmsim.Checksum:        {obd.ErrMalformed}, // once, from an ECU that never did it before; that it always does is another test
 	elmsim.Chatter:         nil,
@@ -77,6 +77,9 @@ var faultOutcomes = map[elmsim.Fault][]error{
 	elmsim.LatePrompt:      nil,
 	elmsim.HeldBack:        nil,
 	elmsim.GarbageLine:     {obd.ErrMalformed},
+	elmsim.SearchPause:     nil,
+	elmsim.NoIndex:         {obd.ErrMalformed},
+	elmsim.ColonBlank:      {obd.ErrMalformed},
 }
 
 // TestEveryFaultGivesItsReasonOrTheRightValue lets each fault befall a speed request of a live car whose speed changes with

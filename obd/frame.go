@@ -167,6 +167,9 @@ func isHex(s string) bool {
 	return true
 }
 
+// pending tells whether it says that the answer will come later.
+func (m message) pending() bool { return len(m.data) == 3 && m.data[0] == 0x7F && m.data[2] == 0x78 }
+
 // dropPending removes "answer pending" where the same ECU has said more.
 func dropPending(in []message) []message {
 	out := make([]message, 0, len(in))
@@ -175,7 +178,7 @@ func dropPending(in []message) []message {
 		for _, n := range in[i+1:] {
 			later = later || n.ecu == m.ecu
 		}
-		if later && len(m.data) == 3 && m.data[0] == 0x7F && m.data[2] == 0x78 {
+		if later && m.pending() {
 			continue
 		}
 		out = append(out, m)
@@ -187,6 +190,9 @@ func dropPending(in []message) []message {
 func answers(data []byte, service byte, echo []byte) bool {
 	return len(data) > len(echo) && data[0] == service+0x40 && bytes.Equal(data[1:1+len(echo)], echo)
 }
+
+// errOthersOnly means that the answers are those of ECUs that are not listened to.
+var errOthersOnly = fmt.Errorf("only other ECUs answered: %w", ErrNoData)
 
 // answerTo picks the answer to a request out of the messages of one ECU. echo is what must follow the service byte.
 //
@@ -207,7 +213,7 @@ func answerTo(msgs []message, service byte, echo []byte) ([]byte, error) {
 		found = d
 	}
 	if found == nil {
-		return nil, fmt.Errorf("asked %02X%X, only other ECUs answered: %w", service, echo, ErrNoData)
+		return nil, fmt.Errorf("asked %02X%X, %w", service, echo, errOthersOnly)
 	}
 	return found, nil
 }

@@ -49,8 +49,14 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 	if l.protocol.code != 0 {
 		c.learned = l.protocol
 	}
+	l.suffixProof = c.lastCar(s.identity).Suffix
+	try := l.suffix && !l.suffixProof.hopeless()
+	l.suffix = try
 	if err := s.tryOut(ctx, &l, count); err != nil {
 		return link{}, err
+	}
+	if try {
+		l.suffixProof = l.suffixProof.after(l.suffix)
 	}
 	if err := c.readVoltage(ctx, s); err != nil {
 		return link{}, err
@@ -67,11 +73,6 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 	if err := s.readSupported(ctx, &l, count); err != nil {
 		return link{}, err
 	}
-	if len(c.others) > 0 {
-		if err := s.proveMulti(ctx, &l, count); err != nil {
-			return link{}, err
-		}
-	}
 	vehicle := Vehicle{Protocol: l.protocol.name, ECU: l.ecu, Adapter: s.identity}
 	for range 2 {
 		if vehicle.VIN, err = s.readVIN(ctx, l, count); err == nil {
@@ -82,8 +83,17 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 		}
 		c.failed(err)
 	}
+	if len(c.others) > 0 {
+		l.multiProof = c.rememberedCar(vehicle).Multi
+		if err := s.proveMulti(ctx, &l, count); err != nil {
+			return link{}, err
+		}
+	}
+	if err := s.hurry(ctx, &l); err != nil {
+		return link{}, err
+	}
 	c.tellVehicle(vehicle)
-	c.remember(vehicle, l.protocol)
+	c.remember(vehicle, l)
 	return l, nil
 }
 
@@ -166,6 +176,7 @@ func (c *Car) live(ctx context.Context, s *session, l link) (ran bool, err error
 	c.measure(d.sched)
 	c.update(func(st *Status) { st.AskedHz = float64(time.Second) / float64(d.sched.speed.period) })
 	st := c.Status()
+	d.ran = st.Voltage > wakeLevel
 	if st.Vehicle.VIN == "" {
 		d.vinLeft, d.vinAt = vinTries, now+vinFirst
 	}
@@ -325,8 +336,12 @@ func (d *drive) keepHouse(ctx context.Context) error {
 		d.vinLeft--
 		d.vinWait *= 2
 		d.vinAt = now + d.vinWait
-		vin, err := d.s.readVIN(ctx, d.l, d.count)
-		if fatal(ctx, err) {
+		var vin string
+		err := d.loosened(ctx, func() (err error) {
+			vin, err = d.s.readVIN(ctx, d.l, d.count)
+			return err
+		})
+		if fatal(ctx, err) || errors.Is(err, errSettings) {
 			return err
 		}
 		if err != nil {
@@ -337,6 +352,7 @@ func (d *drive) keepHouse(ctx context.Context) error {
 		v := d.c.Status().Vehicle
 		v.VIN = vin
 		d.c.tellVehicle(v)
+		d.c.remember(v, d.l)
 	}
 	return nil
 }

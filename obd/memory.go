@@ -19,6 +19,8 @@ type memory struct {
 	Auto  string       `json:"auto,omitempty"` // the port that auto took, if its name is a stable one
 	Ports []portMemory `json:"ports,omitempty"`
 	Cars  []carMemory  `json:"cars,omitempty"` // newest first
+	// Retries is how often the parked car was asked without a sign since its last drive; see parkPolicy.
+	Retries int `json:"retries,omitempty"`
 }
 
 type portMemory struct {
@@ -31,6 +33,22 @@ type carMemory struct {
 	Adapter  string `json:"adapter"`       // what ATI answers
 	VIN      string `json:"vin,omitempty"` // "" if the car does not tell
 	Protocol string `json:"protocol"`      // its number in the ATSP table
+	Suffix   proof  `json:"suffix"`        // whether it takes the number of lines to wait for
+	Multi    proof  `json:"multi"`         // whether it does several PIDs in one request
+}
+
+// A proof is what was seen of an ability: 1 it works, 0 nobody knows, below that how many connections in a row it has failed.
+type proof int
+
+// hopeless tells whether it is not worth another try. One failure may have been noise.
+func (p proof) hopeless() bool { return p <= -3 }
+
+// after is the proof after one more try.
+func (p proof) after(able bool) proof {
+	if able {
+		return 1
+	}
+	return min(p, 0) - 1
 }
 
 // recall reads Options.Memory. A file that is not there or not readable is as good as an empty one.
@@ -72,24 +90,35 @@ func (c *Car) rememberedBaud(port string) int {
 	return 0
 }
 
-// rememberedProtocol is that of the car which the adapter was in last.
-func (c *Car) rememberedProtocol(adapter string) protocol {
+// lastCar is the car which the adapter was in last.
+func (c *Car) lastCar(adapter string) carMemory {
+	i := slices.IndexFunc(c.memory.Cars, func(x carMemory) bool { return x.Adapter == adapter })
+	if i < 0 {
+		return carMemory{}
+	}
+	return c.memory.Cars[i]
+}
+
+// protocol is that of the car; the zero protocol if it is not known.
+func (x carMemory) protocol() protocol {
+	p, _ := protocolByNumber(x.Protocol) // recall has kept only those that exist
+	return p
+}
+
+// rememberedCar is what is known of a pair of adapter and car.
+func (c *Car) rememberedCar(v Vehicle) carMemory {
 	for _, x := range c.memory.Cars {
-		if x.Adapter == adapter {
-			p, _ := protocolByNumber(x.Protocol) // recall has kept only those that exist
-			return p
+		if x.Adapter == v.Adapter && x.VIN == v.VIN {
+			return x
 		}
 	}
-	return protocol{}
+	return carMemory{}
 }
 
 // remember notes a car that answers, and keeps the file if that is news.
-func (c *Car) remember(v Vehicle, p protocol) {
-	if c.opt.Memory == "" {
-		return
-	}
+func (c *Car) remember(v Vehicle, l link) {
 	st := c.Status()
-	m := memory{Auto: c.memory.Auto, Ports: slices.Clone(c.memory.Ports), Cars: slices.Clone(c.memory.Cars)}
+	m := memory{Auto: c.memory.Auto, Retries: c.memory.Retries, Ports: slices.Clone(c.memory.Ports), Cars: slices.Clone(c.memory.Cars)}
 	if st.Baud != 0 && strings.HasPrefix(st.Port, "/") {
 		m.Ports = front(m.Ports, portMemory{st.Port, st.Baud}, func(x portMemory) bool { return x.Port == st.Port }, maxPorts)
 	}
@@ -97,18 +126,25 @@ func (c *Car) remember(v Vehicle, p protocol) {
 	if c.opt.Port == portAuto && strings.HasPrefix(st.Port, "/dev/serial/") {
 		m.Auto = st.Port
 	}
-	if p.code != 0 {
+	if p := l.protocol; p.code != 0 {
 		same := func(x carMemory) bool { return x.Adapter == v.Adapter && x.VIN == v.VIN }
-		m.Cars = front(m.Cars, carMemory{v.Adapter, v.VIN, string(p.code)}, same, maxCars)
+		x := carMemory{v.Adapter, v.VIN, string(p.code), l.suffixProof, l.multiProof}
+		m.Cars = front(m.Cars, x, same, maxCars)
 	}
-	if m.Auto == c.memory.Auto && slices.Equal(m.Ports, c.memory.Ports) && slices.Equal(m.Cars, c.memory.Cars) {
-		return
-	}
-	if err := m.save(c.opt.Memory); err != nil {
-		c.opt.Logger.Debug("what was learned of adapter and car is not kept", "err", err)
-		return
-	}
+	c.keep(m)
+}
+
+// keep makes m the memory, and writes the file if it is news.
+func (c *Car) keep(m memory) {
+	old := c.memory
 	c.memory = m
+	if c.opt.Memory == "" || !c.unsaved && m.Auto == old.Auto && m.Retries == old.Retries && slices.Equal(m.Ports, old.Ports) && slices.Equal(m.Cars, old.Cars) {
+		return
+	}
+	err := m.save(c.opt.Memory)
+	if c.unsaved = err != nil; c.unsaved {
+		c.opt.Logger.Debug("what was learned of adapter and car is not kept", "err", err)
+	}
 }
 
 // front puts x first, in the place of those that are the same, and keeps at most n.

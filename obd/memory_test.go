@@ -59,6 +59,72 @@ func TestWhatWasLearnedIsTriedFirstAfterARestart(t *testing.T) {
 	}
 }
 
+// TestWhatAPairProvedIsVerifiedByOneRequest counts what is asked to find the pair's abilities out.
+func TestWhatAPairProvedIsVerifiedByOneRequest(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "obd.json")
+	cuts := elmsim.Genuine
+	cuts.MaxBytes = 2 // and drops the rest of a request
+	session := func(t *testing.T, p elmsim.Personality, vin string) (alone, both, tried int, packs bool) {
+		synctest.Test(t, func(t *testing.T) {
+			sim := elmsim.New(elmsim.Options{VIN: vin, Vehicle: vehicleAt(50), Personality: p, ECUDelay: 8 * time.Millisecond})
+			b := newBench(t, sim, obd.Options{Memory: path, Period: map[string]time.Duration{"rpm": time.Second}})
+			b.run(t)
+			b.until(t, obd.StateLive, time.Minute)
+			for _, cmd := range sim.Commands() {
+				switch strings.TrimSuffix(cmd, "1") {
+				case "0105":
+					alone++
+				case "010D05":
+					both++
+				case "010D":
+					if cmd == "010D1" {
+						tried++
+					}
+				}
+			}
+			pass(5 * time.Second)
+			packs = slices.ContainsFunc(sim.Commands(), func(cmd string) bool { return strings.HasPrefix(cmd, "010D0C") })
+			for _, s := range b.taken() {
+				if s.Err != nil {
+					t.Errorf("%+v", s)
+				}
+			}
+		})
+		return alone, both, tried, packs
+	}
+	const other = "1FTBR1XG2MKA12345"
+	for i, c := range []struct {
+		name        string
+		personality elmsim.Personality
+		vin         string
+		alone, both int
+		packs       bool
+	}{
+		{"nothing is known", elmsim.Genuine, testVIN, 1, 1, true},
+		{"it has proved able", elmsim.Genuine, testVIN, 0, 1, true},
+		{"another car proves by itself", elmsim.Genuine, other, 1, 1, true},
+		{"and the first is still known", elmsim.Genuine, testVIN, 0, 1, true},
+		{"another adapter of the same name is found out", cuts, testVIN, 1, 2, false},
+		{"once more, as it may have been noise", cuts, testVIN, 1, 1, false},
+		{"and again", cuts, testVIN, 1, 1, false},
+		{"then it is not asked any more", cuts, testVIN, 0, 0, false},
+	} {
+		alone, both, tried, packs := session(t, c.personality, c.vin)
+		if alone != c.alone || both != c.both || packs != c.packs || tried != 1 {
+			t.Errorf("%d, %s: %d alone, %d for two, %d with a count; packs %v", i, c.name, alone, both, tried, packs)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{1, 1, 1, 0, 0} { // an adapter that takes no count
+		if _, _, tried, _ := session(t, elmsim.CloneV21, testVIN); tried != want {
+			t.Errorf("connection %d: a count was tried %d times, want %d", i, tried, want)
+		}
+	}
+}
+
 func TestACaptureIsReadBackAsExchanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -5,32 +5,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 )
 
-// everyone puts a request with the ears open for all ECUs, and returns the whole reply. The filter is set again after it: without it
-// the number of lines to wait for may count another ECU's answer. Where that fails the error is errSettings.
-func (d *drive) everyone(ctx context.Context, cmd string) ([]byte, error) {
-	open := false
-	if d.l.filtered {
-		_, err := d.s.at(ctx, "ATAR", deadlineAT)
-		switch {
-		case err == nil:
-			open = true
-		case errors.Is(err, ErrUnknownCommand), errors.Is(err, ErrMalformed):
-			open = errors.Is(err, ErrMalformed) // an empty OK
-		default:
-			return nil, err
-		}
-	}
-	raw, _, err := d.s.exchange(ctx, cmd, deadlineSlow)
-	reply := bytes.Clone(raw)
-	if open {
-		if _, again := d.s.at(ctx, "ATCRA"+d.l.ecu, deadlineAT); again != nil {
-			return nil, fmt.Errorf("listen to %s only again: %w: %w", d.l.ecu, errSettings, again)
-		}
-	}
+// everyone puts a request with the ears open for all ECUs, and returns the whole reply.
+func (d *drive) everyone(ctx context.Context, cmd string) (reply []byte, err error) {
+	err = d.loosened(ctx, func() error {
+		raw, _, err := d.s.exchange(ctx, cmd, deadlineSlow)
+		reply = bytes.Clone(raw)
+		return err
+	})
 	return reply, err
 }
 

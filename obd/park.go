@@ -39,6 +39,7 @@ type parkPolicy struct {
 	retries int
 	step    gate
 	motion  gate
+	reopen  gate
 }
 
 // gate spaces attempts of one cause: the gap doubles with each.
@@ -64,10 +65,10 @@ func doubled(d time.Duration, n int, limit time.Duration) time.Duration {
 	return min(d, limit)
 }
 
-// newParkPolicy begins a parking. spread, 0 to 1, keeps a depot of vans from waking in step: up to a tenth is added to the
+// newParkPolicy begins a parking, in which the car was asked so many times without a sign before a restart. spread, 0 to 1, keeps a depot of vans from waking in step: up to a tenth is added to the
 // retries.
-func newParkPolicy(now time.Duration, spread float64) *parkPolicy {
-	p := &parkPolicy{}
+func newParkPolicy(now time.Duration, retries int, spread float64) *parkPolicy {
+	p := &parkPolicy{retries: max(retries, 0)}
 	p.plan(now, spread)
 	return p
 }
@@ -113,6 +114,11 @@ func (p *parkPolicy) moved(now time.Duration) string {
 		return "the vehicle moves"
 	}
 	return ""
+}
+
+// reopened takes the news that the adapter was lost and is back, and tells whether the car should be asked.
+func (p *parkPolicy) reopened(now time.Duration) bool {
+	return p.reopen.pass(now, stepGap, stepGapMax)
 }
 
 // timer says whether a retry without a sign is due.

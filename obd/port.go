@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // portAuto asks for the one serial port that has an ELM327 behind it.
@@ -161,6 +162,9 @@ func (c *Car) openOne(ctx context.Context, port string, listen bool, shown strin
 	if err != nil {
 		shut()
 		return nil, err
+	}
+	if baud > 0 && c.opt.MaxRate <= defaultMaxRate {
+		s.perByte = 10 * time.Second / time.Duration(baud)
 	}
 	return &opened{s: s, port: port, baud: baud, close: shut}, nil
 }

@@ -65,7 +65,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 				st.Vehicle = Vehicle{Adapter: o.s.identity}
 			})
 			if c.learned.code == 0 {
-				c.learned = c.rememberedProtocol(o.s.identity)
+				c.learned = c.lastCar(o.s.identity).protocol()
 			}
 			var served bool
 			served, err = c.serve(ctx, o)
@@ -167,9 +167,16 @@ func (c *Car) ports(auto bool) string {
 // serve deals with an adapter that has been identified, until it is gone or does not answer any more: the error says
 // which. served tells whether it worked at all.
 func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
-	var policy *parkPolicy
 	wide, sign := true, true
 	resets := 0
+	// An adapter that was lost while the car was parked and is back may have got its supply with the ignition, so that is a sign;
+	// but one whose plug is loose must not become polling.
+	if c.parking != nil && !c.parking.reopened(c.opt.Now()) {
+		c.setState(StateParked, o.s.identity+" is back; the car was off: "+leftAlone)
+		if wide, sign, err = c.park(ctx, o.s, c.parking); err != nil {
+			return true, err
+		}
+	}
 	for {
 		if sign {
 			c.setState(StateSearch, fmt.Sprintf("%s on %s; looking for the car", o.s.identity, o.port))
@@ -180,7 +187,9 @@ func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
 			var ran bool
 			ran, err = c.live(ctx, o.s, l)
 			if ran {
-				policy = nil // a drive lies between this parking and the last: the back-off begins anew
+				// A drive lies between this parking and the last: the back-off begins anew.
+				c.parking = nil
+				c.parkedSince(0)
 			}
 		}
 		switch {
@@ -204,17 +213,27 @@ func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
 			return served, err
 		}
 		now := c.opt.Now()
-		if policy == nil {
-			policy = newParkPolicy(now, rand.Float64())
+		if c.parking == nil {
+			c.parking = newParkPolicy(now, c.memory.Retries, rand.Float64())
 		}
 		if !errors.Is(err, errResting) {
 			c.failed(err)
 		}
-		c.setState(StateParked, err.Error()+"; its bus is left alone until voltage or motion tell that it is on")
-		if wide, sign, err = c.park(ctx, o.s, policy); err != nil {
+		c.setState(StateParked, err.Error()+"; "+leftAlone)
+		if wide, sign, err = c.park(ctx, o.s, c.parking); err != nil {
 			return served, err
 		}
 	}
+}
+
+// leftAlone is what happens to a parked car.
+const leftAlone = "its bus is left alone until voltage or motion tell that it is on"
+
+// parkedSince keeps how often the parked car was asked without a sign, for the next start.
+func (c *Car) parkedSince(retries int) {
+	m := c.memory
+	m.Retries = retries
+	c.keep(m)
 }
 
 // park waits until the car should be asked again. sign tells whether something points to it being on; wide whether all
@@ -260,6 +279,7 @@ func (c *Car) park(ctx context.Context, s *session, p *parkPolicy) (wide, sign b
 		}
 		if why := p.timer(now, rand.Float64()); why != "" {
 			c.opt.Logger.Debug("wake", "why", why)
+			c.parkedSince(p.retries)
 			return false, false, nil
 		}
 		moved, err := c.wait(ctx, s, min(read+interval, p.retryAt)-now)

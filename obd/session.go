@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +27,12 @@ const (
 	deadlineWrite = 2 * time.Second
 	// deadlineSync is how long a late answer is waited for before the port is given up.
 	deadlineSync = 6 * time.Second
+	// answerTime is how long an ECU takes on CAN (P2 of ISO 15765-4: 50 ms at most), with a margin.
+	answerTime = 64 * time.Millisecond
+	// pendingTime is how long an ECU may take that has said that its answer is pending (7F xx 78): P2* of ISO 14229-2, 5 s at most.
+	pendingTime = 5 * time.Second
+	// gatherMax bounds the wait for the rest of a reply that has begun; see gather.
+	gatherMax = 30 * time.Millisecond
 	// quiet is the silence after which nothing more is expected of an adapter that was interrupted.
 	quiet = 300 * time.Millisecond
 )
@@ -55,6 +62,13 @@ type session struct {
 	sleepSure bool // nothing that is sent keeps it awake
 	// dead counts commands in a row that got no prompt.
 	dead int
+	// perByte is how long a byte takes on the line, if the rest of a reply is to be gathered; else 0.
+	perByte time.Duration
+	length  int // of the last whole reply, with its prompt
+	// pendingUntil is until when an answer may come that the adapter has not waited for. Nothing is asked before: it would be taken for that.
+	pendingUntil time.Time
+	announces    bool // this car has said that an answer is pending
+	timer        *time.Timer
 }
 
 // timing is when the parts of an exchange happened.
@@ -73,6 +87,11 @@ func (t timing) whole() time.Duration { return t.prompt - t.written }
 //
 // Errors: ErrTimeout, ErrPortGone, ErrMalformed for a reply without end, or that of ctx.
 func (s *session) exchange(ctx context.Context, cmd string, deadline time.Duration) ([]byte, timing, error) {
+	if wait := time.Until(s.pendingUntil); wait > 0 {
+		if err := s.idle(ctx, s.pendingUntil); err != nil {
+			return nil, timing{}, err
+		}
+	}
 	if s.dirty {
 		if err := s.resync(ctx); err != nil {
 			return nil, timing{}, err
@@ -120,8 +139,10 @@ func (s *session) readPrompt(ctx context.Context, deadline time.Time) (raw []byt
 				s.dirty = true
 			}
 			s.notice(s.buf)
+			s.length = len(s.buf) + 1
 			return s.buf, first, nil
 		}
+		begun := len(s.buf) == 0 && n > 0
 		s.buf = append(s.buf, s.chunk[:n]...)
 		if err != nil {
 			return s.buf, first, err
@@ -129,6 +150,30 @@ func (s *session) readPrompt(ctx context.Context, deadline time.Time) (raw []byt
 		if len(s.buf) > maxReply {
 			return nil, first, fmt.Errorf("no prompt in %d bytes: %w", len(s.buf), ErrMalformed)
 		}
+		if begun {
+			s.gather(ctx)
+		}
+	}
+}
+
+// gather lets the rest of a reply arrive, taken to be as long as the one before. The first byte, which dates the value, has been read as it
+// came; with each further one the process would be woken again, for nothing where requests are far apart. Whatever is
+// missing then is waited for as ever.
+func (s *session) gather(ctx context.Context) {
+	rest := s.length - len(s.buf)
+	if s.perByte == 0 || rest <= 0 {
+		return
+	}
+	wait := min(time.Duration(rest)*s.perByte, gatherMax)
+	if s.timer == nil {
+		s.timer = time.NewTimer(wait)
+	} else {
+		s.timer.Reset(wait)
+	}
+	select {
+	case <-ctx.Done():
+		s.timer.Stop()
+	case <-s.timer.C:
 	}
 }
 
@@ -336,6 +381,9 @@ func (s *session) request(ctx context.Context, cmd string, deadline time.Duratio
 
 func (s *session) parse(cmd string, raw []byte, from sender) ([]message, error) {
 	msgs, err := parseReply(cmd, raw, from)
+	if slices.ContainsFunc(msgs, message.pending) {
+		s.announces, s.pendingUntil = true, time.Now().Add(pendingTime)
+	}
 	if errors.Is(err, ErrMalformed) {
 		if again := restarted(cmd, raw); again != nil {
 			s.dirty = true

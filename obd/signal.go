@@ -116,6 +116,21 @@ func (s *Signal) echo() []byte {
 //
 // Errors: ErrMismatch for another service or PID, ErrMalformed for a wrong length, ErrImplausible for a value out of range.
 func (s Signal) Decode(answer []byte) (float64, error) {
+	// A new one each time: elmobd's commands hold their value, and one shared by two goroutines would race.
+	var r reader
+	return s.read(&r, answer)
+}
+
+// A reader is elmobd's command for a signal, and room for the bytes as the text that it takes. The zero reader becomes that of the signal
+// that reads with it first. It is used by one goroutine.
+type reader struct {
+	cmd   elmobd.OBDCommand
+	value func() float64
+	text  []byte
+}
+
+// read is Decode with a reader that is kept.
+func (s *Signal) read(r *reader, answer []byte) (float64, error) {
 	echo := s.echo()
 	if !answers(answer, s.service(), echo) {
 		return math.NaN(), fmt.Errorf("%s: answer % X to request %s: %w", s.Name, answer, s.request(), ErrMismatch)
@@ -132,21 +147,28 @@ func (s Signal) Decode(answer []byte) (float64, error) {
 		return s.plausible(v)
 	}
 	// elmobd wants two-digit hex with one space between; its own checks run again on what the gate has passed.
-	result, err := elmobd.NewResult(fmt.Sprintf("% X", answer))
+	r.text = r.text[:0]
+	for _, b := range answer {
+		r.text = append(r.text, hexDigits[b>>4], hexDigits[b&15], ' ')
+	}
+	result, err := elmobd.NewResult(string(r.text[:len(r.text)-1]))
 	if err != nil {
 		return math.NaN(), fmt.Errorf("%s: %w: %w", s.Name, ErrMalformed, err)
 	}
-	// A new command each time: elmobd's commands hold their value, and one shared by two goroutines would race.
-	cmd, value := s.decode()
-	if err := result.Validate(cmd); err != nil {
+	if r.cmd == nil {
+		r.cmd, r.value = s.decode()
+	}
+	if err := result.Validate(r.cmd); err != nil {
 		return math.NaN(), fmt.Errorf("%s: %w: %w", s.Name, ErrMalformed, err)
 	}
-	if err := cmd.SetValue(result); err != nil {
+	if err := r.cmd.SetValue(result); err != nil {
 		return math.NaN(), fmt.Errorf("%s: %w: %w", s.Name, ErrMalformed, err)
 	}
 	unit := math.Pow10(s.decimals)
-	return s.plausible(math.Round(value()*unit) / unit)
+	return s.plausible(math.Round(r.value()*unit) / unit)
 }
+
+const hexDigits = "0123456789ABCDEF"
 
 // plausible is the last gate. A value that is not a number does not pass.
 func (s *Signal) plausible(v float64) (float64, error) {

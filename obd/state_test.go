@@ -1,8 +1,11 @@
 package obd_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -121,6 +124,115 @@ func TestParkedCarIsLeftAloneForTwelveHours(t *testing.T) {
 	})
 }
 
+// TestALooseAdapterOfAParkedCarDoesNotBecomePolling has the port come and go once a minute for twelve hours.
+func TestALooseAdapterOfAParkedCarDoesNotBecomePolling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		car := newDial()
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		b.until(t, obd.StateLive, 10*time.Second)
+		car.off()
+		b.until(t, obd.StateParked, 30*time.Second)
+		before := sim.Counts().Requests
+		for range 12 * 60 {
+			b.cut()
+			pass(time.Minute)
+			if st := b.car.Status(); st.State != obd.StateParked {
+				t.Fatalf("%s: %s", st.State, st.Reason)
+			}
+		}
+		// The retries without a sign (16), and each ten minutes, as the adapter's return may be the ignition's doing; two requests each.
+		if n := sim.Counts().Requests - before; n < 60 || n > 2*(17+12*6+8) {
+			t.Errorf("%d requests on the bus in 12 hours", n)
+		}
+		if n := b.car.Status().Opens; n < 12*60 {
+			t.Errorf("%d openings", n)
+		}
+		car.on()
+		b.until(t, obd.StateLive, time.Minute)
+		pass(time.Second)
+		b.cut()
+		if took := b.until(t, obd.StateAbsent, time.Second) + b.until(t, obd.StateLive, 20*time.Second); took > 5*time.Second {
+			t.Errorf("after a drive live again after %v", took)
+		}
+	})
+}
+
+func TestRetriesOfAParkedCarGoOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "obd.json")
+	// requests are those of an hour after the first look at a car that is off, or on.
+	session := func(on bool) (requests int) {
+		synctest.Test(t, func(t *testing.T) {
+			car := newDial()
+			sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get})
+			b := newBench(t, sim, obd.Options{Memory: path})
+			if !on {
+				car.off()
+			}
+			b.run(t)
+			if on {
+				b.until(t, obd.StateLive, 10*time.Second)
+				pass(10 * time.Second)
+				car.off()
+			}
+			b.until(t, obd.StateParked, time.Minute)
+			before := sim.Counts().Requests
+			pass(50 * time.Minute)
+			requests = sim.Counts().Requests - before
+		})
+		return requests
+	}
+	// After 1, 2, 4, 8, 16 minutes; 31 and the jitter are less than 50.
+	if n := session(false); n < 4 || n > 6 {
+		t.Errorf("%d requests in the first 50 minutes", n)
+	}
+	if n := session(false); n > 2 {
+		t.Errorf("after a restart %d requests in 50 minutes", n)
+	}
+	if n := session(true); n < 4 || n > 6 {
+		t.Errorf("after a drive %d requests in 50 minutes", n)
+	}
+}
+
+// TestCrankingIsNoReasonToMissTheCar has the supply dip, after which a chip of version 2 leaves CAN out of its searches.
+func TestCrankingIsNoReasonToMissTheCar(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]func(*testing.T, *bench, *dial){
+		"before the first search": func(_ *testing.T, b *bench, _ *dial) { b.sim.Crank() },
+		"while parked": func(t *testing.T, b *bench, d *dial) {
+			b.until(t, obd.StateLive, 10*time.Second)
+			d.off()
+			b.until(t, obd.StateParked, 30*time.Second)
+			pass(40 * time.Second)
+			d.turn(func(v *elmsim.Vehicle) { v.Ignition, v.RPM = true, 800 }) // the voltage tells nothing yet
+			b.sim.Crank()
+		},
+		"while live": func(t *testing.T, b *bench, _ *dial) {
+			b.until(t, obd.StateLive, 10*time.Second)
+			b.sim.Crank()
+			pass(time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				car := newDial()
+				sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: car.get})
+				b := newBench(t, sim, obd.Options{})
+				b.run(t)
+				before(t, b, car)
+				b.until(t, obd.StateLive, 10*time.Second)
+				if st := b.car.Status(); st.Vehicle.VIN != testVIN {
+					t.Errorf("%+v", st.Vehicle)
+				}
+			})
+		})
+	}
+}
+
 func TestChargerAndNoisyVoltageDoNotBecomePolling(t *testing.T) {
 	t.Parallel()
 	for name, volts := range map[string]func(i int) float64{
@@ -151,6 +263,68 @@ func TestChargerAndNoisyVoltageDoNotBecomePolling(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTalkingPortIsNeverWrittenTo has a GPS where the adapter is looked for.
+func TestTalkingPortIsNeverWrittenTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b bench
+		var talkers sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		var heard []byte
+		dial := func(context.Context) (obd.Conn, error) {
+			near, far := net.Pipe()
+			stop := context.AfterFunc(ctx, func() { _ = far.Close() })
+			talkers.Go(func() {
+				defer stop()
+				for {
+					if _, err := far.Write([]byte("$GPRMC,080000,V,,,,,,,231126,,*2E\r\n")); err != nil {
+						return
+					}
+					timer := time.NewTimer(time.Second)
+					select {
+					case <-timer.C:
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+			talkers.Go(func() {
+				buf := make([]byte, 100)
+				for {
+					n, err := far.Read(buf)
+					mu.Lock()
+					heard = append(heard, buf[:n]...)
+					mu.Unlock()
+					if err != nil {
+						return
+					}
+				}
+			})
+			return near, nil
+		}
+		car, err := obd.New(obd.Options{Port: "gps", Dial: dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.car = car
+		b.run(t)
+		t.Cleanup(func() {
+			cancel()
+			talkers.Wait()
+		})
+		pass(5 * time.Minute)
+		if st := car.Status(); st.State != obd.StateAbsent || !strings.Contains(st.Reason, "GPS") || st.Opens < 3 {
+			t.Errorf("%s: %s; %d openings", st.State, st.Reason, st.Opens)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(heard) > 0 {
+			t.Errorf("written: %q", heard)
+		}
+	})
 }
 
 func TestMotionWakesAParkedCar(t *testing.T) {
@@ -487,6 +661,39 @@ func TestAdapterThatAlwaysDoesTheSameOddThingWorks(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestEveryPaddingOfFramesIsTold(t *testing.T) {
+	t.Parallel()
+	for _, with := range []byte{0x00, 0x55, 0xAA} {
+		synctest.Test(t, func(t *testing.T) {
+			sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), Padding: true, PadByte: with})
+			b := newBench(t, sim, obd.Options{Period: map[string]time.Duration{"rpm": time.Second}})
+			b.run(t)
+			b.until(t, obd.StateLive, 10*time.Second)
+			pass(3 * time.Second)
+			for _, s := range b.taken() {
+				if s.Err != nil || s.Signal == "speed" && s.Value != 50 || s.Signal == "rpm" && s.Value != 800 {
+					t.Errorf("%02X: %+v", with, s)
+				}
+			}
+			if n := len(b.taken()); n < 25 || b.car.Status().Vehicle.VIN != testVIN {
+				t.Errorf("%02X: %d samples, %+v", with, n, b.car.Status().Vehicle)
+			}
+		})
+	}
+}
+
+func TestSearchOfHalfAMinuteIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), BusInit: 25 * time.Second, FaultOn: map[string]elmsim.Fault{"0100": elmsim.SearchPause}})
+		b := newBench(t, sim, obd.Options{})
+		b.run(t)
+		if took := b.until(t, obd.StateLive, time.Minute); took < 25*time.Second {
+			t.Errorf("live after %v", took)
+		}
+	})
 }
 
 func TestFaultsByLotNeverGiveAWrongNumber(t *testing.T) {

@@ -16,8 +16,10 @@ type link struct {
 	supported pidSet
 	suffix    bool // the adapter takes the number of lines to wait for: it need not wait for a second ECU
 	several   bool // more than one ECU answered
-	filtered  bool // the adapter drops the others' answers (ATCRA)
+	pins      []pin
 	multi     bool // several PIDs in one request were seen to give what single requests give
+
+	suffixProof, multiProof proof // what to remember of both
 }
 
 // pidSet holds the PIDs of service 01 that an ECU claims. Ranges that could not be read count as claimed: asking shows it.
@@ -82,6 +84,10 @@ func (s *session) search(ctx context.Context, learned protocol, wide, memoryOff 
 		}
 	}
 	if memoryOff {
+		// After LV RESET and ERR94 the search would leave the CAN protocols out (data sheet of the ELM327 v2, FE). Older chips do not know it.
+		if _, err := s.accepts(ctx, "ATFE"); err != nil {
+			return link{}, fmt.Errorf("look for the car: %w", err)
+		}
 		return s.try(ctx, "ATSP0", protocol{}, count)
 	}
 	for _, code := range searchOrder {
@@ -124,17 +130,10 @@ func (s *session) try(ctx context.Context, selection string, p protocol, count c
 	if err := chooseECU(&l, msgs); err != nil {
 		return link{}, err
 	}
-	if ecus(msgs) > 1 && p.framing.can() {
-		// The filter spares the line the others' answers. Where it is unknown, parseReply drops them.
-		_, err := s.at(ctx, "ATCRA"+l.ecu, deadlineAT)
-		if err != nil && !errors.Is(err, ErrUnknownCommand) && !errors.Is(err, ErrMalformed) {
-			return link{}, fmt.Errorf("listen to %s only: %w", l.ecu, err)
-		}
-		l.suffix, l.filtered = err == nil, err == nil
-	} else {
-		l.suffix = ecus(msgs) == 1
-	}
 	l.several = ecus(msgs) > 1
+	if err := s.pin(ctx, &l, count); err != nil {
+		return link{}, fmt.Errorf("listen to %s only: %w", l.ecu, err)
+	}
 	return l, nil
 }
 

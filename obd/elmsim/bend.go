@@ -58,13 +58,19 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 			frames[i] += "5C"
 		}
 	case ForeignECUFirst, ForeignECUOnly:
-		foreign := s.foreign(cmd)
+		var foreign []string
+		// Neither does a filter let it pass, nor is it asked where another ECU is asked alone.
+		if set.receive == "" && (ECU{FunctionalOnly: true}).hears(set.header) {
+			foreign = s.foreign(cmd)
+		}
 		if f == ForeignECUOnly {
 			frames = nil
 		}
-		frames = append(foreign, frames...)
+		if frames = append(foreign, frames...); len(frames) == 0 {
+			return l.lines(ctx, []string{"NO DATA"}, NoFault)
+		}
 	case Pending:
-		pending, err := s.opt.Protocol.frames(s.opt.ECUs[0].Address, []byte{0x7F, 0x01, 0x78}, s.opt.Padding)
+		pending, err := s.opt.frames(s.opt.ECUs[0].Address, []byte{0x7F, 0x01, 0x78})
 		if err != nil {
 			return err
 		}
@@ -72,6 +78,11 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 	}
 	if !set.flow {
 		frames = firstOnly(frames, width, s.opt.Protocol)
+	}
+	if set.expect > 0 && len(frames) > set.expect {
+		// It has what it was told to wait for; the rest may be there when it listens next.
+		l.missed, l.missedAt = frames[set.expect:], time.Now().Add(missedIn)
+		frames = frames[:set.expect]
 	}
 	if searching && f == NoFault {
 		frames = append([]string{"SEARCHING..."}, frames...)
@@ -81,15 +92,21 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 			continue
 		}
 		head, body := line[:width], line[width:]
-		if !set.headers || f == NoHeaders {
+		if !set.headers || f == NoHeaders || f == NoIndex || f == ColonBlank {
 			head = ""
+			blank := ""
+			if set.spaces || f == ColonBlank {
+				blank = " "
+			}
 			switch {
+			case f == NoIndex && s.opt.Protocol.can() && body[0] == '1':
+				body = body[4:]
 			case s.opt.Protocol.can() && body[0] == '1':
 				// Of several frames the adapter shows the length, and then each with its number (DSJ, "Multiline Responses").
-				frames[i] = body[1:4] + "\r0:" + body[4:]
+				frames[i] = body[1:4] + "\r0:" + blank + s.digits(set, body[4:])
 				continue
-			case s.opt.Protocol.can() && body[0] == '2':
-				frames[i] = body[1:2] + ":" + body[2:]
+			case s.opt.Protocol.can() && body[0] == '2' && f != NoIndex:
+				frames[i] = body[1:2] + ":" + blank + s.digits(set, body[2:])
 				continue
 			case s.opt.Protocol.can():
 				body = body[2:]
@@ -106,6 +123,14 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 		frames[i] = head + body
 	}
 	return l.spoil(ctx, cmd, frames, f)
+}
+
+// digits are those of a frame, with spaces if they are set.
+func (s *Sim) digits(set settings, digits string) string {
+	if set.spaces {
+		return spaced(digits)
+	}
+	return digits
 }
 
 // firstOnly drops the consecutive frames: without flow control an ECU does not send them (ISO 15765-2).
@@ -140,7 +165,7 @@ func (s *Sim) foreign(cmd string) []string {
 	if _, err := fmt.Sscanf(cmd, "%02X%02X", &service, &pid); err != nil {
 		return nil
 	}
-	frames, err := s.opt.Protocol.frames(address, []byte{service + 0x40, pid, 0x63}, s.opt.Padding)
+	frames, err := s.opt.frames(address, []byte{service + 0x40, pid, 0x63})
 	if err != nil {
 		return nil
 	}
@@ -174,7 +199,7 @@ var words = map[Fault]string{
 func (l *line) spoil(ctx context.Context, cmd string, lines []string, f Fault) error {
 	if word, ok := words[f]; ok {
 		if f == LVReset || f == Err94 {
-			l.sim.PowerCycle()
+			l.sim.dip()
 		}
 		return l.lines(ctx, []string{word}, NoFault)
 	}
@@ -200,14 +225,18 @@ func (l *line) spoil(ctx context.Context, cmd string, lines []string, f Fault) e
 		lines = append([]string{"LP ALERT"}, lines...)
 	case GarbageLine:
 		lines = append([]string{"\xfc", ""}, lines...)
-	case BusInitPause:
-		if err := l.write(ctx, "BUS INIT: "); err != nil {
+	case BusInitPause, SearchPause:
+		word, after := "BUS INIT: ", []string{"OK"}
+		if f == SearchPause {
+			word, after = "SEARCHING...", []string{""}
+		}
+		if err := l.write(ctx, word); err != nil {
 			return err
 		}
 		if err := l.rest(ctx, l.sim.opt.BusInit); err != nil {
 			return err
 		}
-		lines = append([]string{"OK"}, lines...)
+		lines = append(after, lines...)
 	case HeldBack:
 		if err := l.rest(ctx, latencyTimer); err != nil {
 			return err

@@ -20,11 +20,11 @@ const (
 	DataError             // DATA ERROR
 	DataErrorMark         // <DATA ERROR behind the data
 	RxErrorMark           // <RX ERROR behind the data
-	Err94                 // ERR94; settings are lost
+	Err94                 // ERR94; settings are lost, and searches leave CAN out until ATFE or ATZ
 	BufferFull            // a cut frame and BUFFER FULL on one line
 	BufferFullLine        // a cut frame, and BUFFER FULL on the next line
 	Stopped               // STOPPED
-	LVReset               // LV RESET; settings are lost
+	LVReset               // LV RESET; settings are lost, and searches leave CAN out until ATFE or ATZ
 	ActAlert              // !ACT ALERT before the data
 	UnknownCommand        // ?
 	Refused               // 7F 01 12
@@ -70,6 +70,9 @@ const (
 	LatePrompt            // the data, a pause of 300 ms, then the prompt, as Bluetooth chops it
 	HeldBack              // the reply is held back for 16 ms, as an FTDI chip does
 	GarbageLine           // a line of one byte FC before the data, as after a reset
+	SearchPause           // SEARCHING... and a pause of Options.BusInit, then the data
+	NoIndex               // no headers, and the frames of several have neither length nor number, as one clone shows them
+	ColonBlank            // no headers, and a blank behind the number of a frame, whatever ATS says
 	faultEnd
 )
 
@@ -87,6 +90,7 @@ var faultNames = map[Fault]string{
 	LostFrame: "lost frame", SwappedFrames: "swapped frames", BadBusChecksum: "bad checksum", GarbageBytes: "garbage", Unplugged: "unplugged",
 	ActAlertPlain: "ACT ALERT", LPAlert: "LP ALERT", LowPower: "low power", Asleep: "asleep", LockUp: "lock-up", BusInitPause: "BUS INIT with a pause",
 	Err42: "ERR42", RefusedService: "7F 01 11", NoFlowControl: "no flow control", LatePrompt: "late prompt", HeldBack: "held back", GarbageLine: "garbage line",
+	SearchPause: "SEARCHING with a pause", NoIndex: "no headers and no numbers", ColonBlank: "no headers and a blank",
 }
 
 // String is the fault's name for people.

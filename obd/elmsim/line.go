@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,7 +32,13 @@ type line struct {
 	// sleepAt is when the chip goes to sleep, having said so; zero if it does not.
 	sleepAt time.Time
 	idle    bool // sleepAt was set by want of activity
+	// missed are frames that came when the adapter had ceased to listen. If it listens again at missedAt, they are taken for an answer.
+	missed   []string
+	missedAt time.Time
 }
+
+// missedIn is how long after its prompt frames come that the adapter was not told to wait for.
+const missedIn = 60 * time.Millisecond
 
 // run reads commands and answers them.
 func (l *line) run(ctx context.Context) error {
@@ -106,6 +113,11 @@ func (l *line) command(ctx context.Context, text string) error {
 		if answer == nil {
 			return nil
 		}
+		if cmd == "ATZ" {
+			if err := l.rest(ctx, resetTime); err != nil {
+				return err
+			}
+		}
 		return l.lines(ctx, answer, NoFault)
 	}
 	return l.obd(ctx, cmd)
@@ -174,7 +186,11 @@ func (l *line) at(cmd string) []string {
 	switch arg := cmd[2:]; {
 	case arg == "Z", arg == "WS":
 		s.set = s.opt.defaults()
+		s.noCANSearch = s.noCANSearch && arg != "Z"
 		return s.banner()
+	case arg == "FE":
+		s.noCANSearch = false
+		return ok
 	case arg == "LP":
 		s.asleep = true
 		return ok
@@ -229,8 +245,22 @@ func (l *line) at(cmd string) []string {
 	case strings.HasPrefix(arg, "PP"), strings.HasPrefix(arg, "SD"):
 		s.counts.Writes++
 		return ok
-	case strings.HasPrefix(arg, "AT"), strings.HasPrefix(arg, "ST"), strings.HasPrefix(arg, "AL"), strings.HasPrefix(arg, "SH"),
-		strings.HasPrefix(arg, "CAF"):
+	case strings.HasPrefix(arg, "SH"):
+		s.set.header = arg[2:]
+		return ok
+	case strings.HasPrefix(arg, "ST"):
+		n, err := strconv.ParseUint(arg[2:], 16, 8)
+		if err != nil {
+			return []string{"?"}
+		}
+		if s.set.patience = time.Duration(n) * 4096 * time.Microsecond; n == 0 {
+			s.set.patience = s.opt.NoDataAfter
+		}
+		return ok
+	case arg == "AT0", arg == "AT1", arg == "AT2":
+		s.set.eager = int(arg[2] - '0')
+		return ok
+	case strings.HasPrefix(arg, "AL"), strings.HasPrefix(arg, "CAF"):
 		return ok
 	}
 	return []string{"?"}
@@ -252,12 +282,13 @@ func (s *Sim) protocolNumber() string {
 // obd answers a request of the car.
 func (l *line) obd(ctx context.Context, cmd string) error {
 	s := l.sim
-	digits := cmd
-	if len(digits)%2 == 1 {
-		if s.opt.Personality.NoSuffix {
+	digits, expect := cmd, uint64(0)
+	if n := len(digits); n%2 == 1 {
+		var err error
+		if expect, err = strconv.ParseUint(digits[n-1:], 16, 8); err != nil || s.opt.Personality.NoSuffix {
 			return l.lines(ctx, []string{"?"}, NoFault)
 		}
-		digits = digits[:len(digits)-1]
+		digits = digits[:n-1]
 	}
 	req, err := hex.DecodeString(digits)
 	if err != nil || len(req) == 0 {
@@ -279,7 +310,9 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 		s.lock = lockedUntilOpened
 	}
 	set := s.set
+	set.expect = int(expect)
 	searching := set.protocol == '0' && !set.found
+	blocked := searching && s.noCANSearch && s.opt.Protocol.can()
 	s.mu.Unlock()
 	v := s.opt.Vehicle()
 	switch {
@@ -287,8 +320,8 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 		return errEnd
 	case f == Silence, f == Asleep, f == LockUp:
 		return nil
-	case !v.Ignition || set.protocol != '0' && set.protocol != byte(s.opt.Protocol):
-		aborted, err := l.busy(ctx, s.opt.NoDataAfter)
+	case !v.Ignition || blocked || set.protocol != '0' && set.protocol != byte(s.opt.Protocol):
+		aborted, err := l.busy(ctx, set.patience)
 		if err != nil {
 			return err
 		}
@@ -307,11 +340,11 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 	var answers []string
 	delay := s.opt.ECUDelay
 	for _, e := range s.opt.ECUs {
-		if set.receive != "" && e.Address != set.receive {
+		if set.receive != "" && e.Address != set.receive || !e.hears(set.header) {
 			continue
 		}
 		for _, data := range e.answer(v, s.opt.VIN, req) {
-			frames, err := s.opt.Protocol.frames(e.Address, s.bend(f, data), s.opt.Padding)
+			frames, err := s.opt.frames(e.Address, s.bend(f, data))
 			if err != nil {
 				return fmt.Errorf("elmsim: %w", err)
 			}
@@ -319,8 +352,20 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 			delay = max(delay, s.opt.ECUDelay+e.Delay)
 		}
 	}
-	if answers == nil {
-		delay = s.opt.NoDataAfter
+	if l.missed != nil && time.Until(l.missedAt) > 0 && time.Until(l.missedAt) < delay+set.patience {
+		answers = append(l.missed, answers...)
+	}
+	l.missed = nil
+	lines := len(answers)
+	switch {
+	case lines == 0:
+		delay = set.patience
+	case set.expect > lines:
+		delay += set.patience
+	case set.expect == 0 && (s.opt.Personality.NotAdaptive || set.eager == 0):
+		delay += set.patience
+	case set.expect == 0:
+		delay += set.patience / time.Duration(4*set.eager)
 	}
 	if f == LateAnswer {
 		delay = s.opt.Late

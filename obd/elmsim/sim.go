@@ -27,11 +27,14 @@ type Options struct {
 	ECUs []ECU
 	// ECUDelay is the time from a request to its answer on the bus; 5 to 10 ms are usual on CAN.
 	ECUDelay time.Duration
-	// NoDataAfter is how long the adapter waits before NO DATA; default: 205 ms, that of ATST 32.
+	// NoDataAfter is how long the adapter waits before NO DATA, and after an answer for another one if it was not told how many to expect;
+	// default: 205 ms, that of ATST 32. ATST changes it. With adaptive timing (ATAT1, the default) it waits a quarter of that after
+	// an answer, with ATAT2 an eighth: the data sheet gives no figures for this, so they are for comparison only.
 	NoDataAfter time.Duration
 	// Late is the delay of the fault LateAnswer; default: 3 s.
 	Late time.Duration
-	// BusInit is the pause of the fault BusInitPause; default: 400 ms. A 5-baud initialisation takes some 2.5 s.
+	// BusInit is the pause of the faults BusInitPause and SearchPause; default: 400 ms. A 5-baud initialisation takes some 2.5 s, a
+	// search up to half a minute.
 	BusInit time.Duration
 	// SleepAfter is the time without a byte from the other side after which the chip says ACT ALERT; a minute later it sleeps. 0: never.
 	SleepAfter time.Duration
@@ -45,8 +48,9 @@ type Options struct {
 	QuietLines bool
 	// IgnoreLF makes a line feed no interruption, as for some clones; a genuine chip stops what it does at any byte (DSJ p. 9).
 	IgnoreLF bool
-	// Padding fills CAN frames to eight bytes.
+	// Padding fills CAN frames to eight bytes with PadByte; 00, 55 and AA are met.
 	Padding bool
+	PadByte byte
 	// Seed of what is drawn by lot.
 	Seed uint64
 	// FaultRate is the share of replies, 0 to 1, that a fault befalls, by fault.
@@ -69,6 +73,8 @@ type Personality struct {
 	IgnoresSettings bool
 	// MaxBytes is how many bytes of a request it puts on the bus, dropping the rest; 0: all. Counterfeit v2.1 chips send two.
 	MaxBytes int
+	// NotAdaptive makes it wait as long after an answer as for none, whatever ATAT says.
+	NotAdaptive bool
 	// NoRepeat makes a bare CR do nothing; the genuine chip repeats the last command.
 	NoRepeat bool
 	// LocksOnTPA0 makes ATTPA0 the last command that is heard until the power is cycled (PowerBroker2/ELMduino#69).
@@ -83,11 +89,15 @@ type Personality struct {
 // nothing about what they can do.
 var (
 	Genuine  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter"}
-	CloneV15 = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATPC", "ATIGN", "ATPPS", "ATCV"}, NoProtocolNumber: true}
+	CloneV15 = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATFE", "ATPC", "ATIGN", "ATPPS", "ATCV"}, NoProtocolNumber: true, NotAdaptive: true}
 	Liar     = Personality{Name: "ELM327 v2.1", Describe: "OBDII to RS232 Interpreter", IgnoresSettings: true}
 	STN      = Personality{Name: "ELM327 v1.4b", Describe: "OBDII to RS232 Interpreter"} // as OBDLink's chips call themselves
-	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true, MaxBytes: 2}
-	Fragile  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", NoRepeat: true, LocksOnTPA0: true, NoAutoNumber: true, Noise: true}
+	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATFE", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true, MaxBytes: 2, NotAdaptive: true}
+	// NoFilter is a clone that takes the number of lines to expect, but has no filter.
+	NoFilter = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATCRA", "ATFE"}, NotAdaptive: true}
+	// NoCount is a clone that has a filter, but does not take the number of lines to expect.
+	NoCount = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATFE"}, NoSuffix: true, NotAdaptive: true}
+	Fragile = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", NoRepeat: true, LocksOnTPA0: true, NoAutoNumber: true, Noise: true}
 )
 
 // Counts are what a Sim has done so far.
@@ -113,6 +123,9 @@ type Sim struct {
 	asleep bool
 	lock   lock
 	poke   chan struct{} // Rouse was called
+
+	noCANSearch bool          // see dip
+	cranked     chan struct{} // Crank was called
 }
 
 // settings are what AT commands change.
@@ -122,10 +135,14 @@ type settings struct {
 	protocol                                byte // '0' automatic
 	found                                   bool // the bus has been found
 	receive                                 string
+	header                                  string        // of requests, as ATSH set it; "" for the protocol's own, which reaches all ECUs
+	patience                                time.Duration // as ATST set it
+	eager                                   int           // as ATAT set it
+	expect                                  int           // lines of this answer; 0: not told
 }
 
 func (o *Options) defaults() settings {
-	return settings{echo: true, linefeed: !o.QuietLines, spaces: true, memory: true, flow: true, protocol: '0'}
+	return settings{echo: true, linefeed: !o.QuietLines, spaces: true, memory: true, flow: true, protocol: '0', patience: o.NoDataAfter, eager: 1}
 }
 
 // New makes a simulated adapter.
@@ -151,7 +168,8 @@ func New(opt Options) *Sim {
 	if opt.Personality.Name == "" {
 		opt.Personality = Genuine
 	}
-	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: opt.defaults(), counts: Counts{Faults: map[Fault]int{}}, poke: make(chan struct{}, 1)}
+	return &Sim{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 0)), set: opt.defaults(), counts: Counts{Faults: map[Fault]int{}}, poke: make(chan struct{}, 1),
+		cranked: make(chan struct{}, 1)}
 }
 
 // Inject makes faults befall the next replies to requests of the car, one each, in order. NoFault lets one pass.
@@ -184,7 +202,7 @@ func (s *Sim) Commands() []string {
 func (s *Sim) PowerCycle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set, s.asleep, s.lock = s.opt.defaults(), false, free
+	s.set, s.asleep, s.lock, s.noCANSearch = s.opt.defaults(), false, free, false
 }
 
 // Serve speaks on conn until it ends or ctx is done, and closes it. It returns nil for both of these ends.
@@ -300,7 +318,7 @@ func (s *Sim) roll(n int) int {
 func (s *Sim) unknown(cmd string) bool {
 	name := strings.TrimRight(cmd, "0123456789")
 	for _, u := range s.opt.Personality.Unknown {
-		if name == u || cmd == u || (u == "ATCRA" && strings.HasPrefix(cmd, u)) || (u == "ATST" && strings.HasPrefix(cmd, u)) {
+		if name == u || cmd == u || (u == "ATCRA" && strings.HasPrefix(cmd, u)) || (u == "ATST" && strings.HasPrefix(cmd, u)) || (u == "ATSH" && strings.HasPrefix(cmd, u)) {
 			return true
 		}
 	}

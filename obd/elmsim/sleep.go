@@ -11,6 +11,8 @@ const (
 	lowPowerIn, idleSleepIn = 2 * time.Second, time.Minute
 	// wakeUp is how long the chip hears nothing after it was woken: the data sheet tells a program to wait a second.
 	wakeUp = 900 * time.Millisecond
+	// resetTime is how long ATZ takes: half a second to a second.
+	resetTime = 700 * time.Millisecond
 	// latencyTimer is how long an FTDI chip keeps a short piece to itself, by default.
 	latencyTimer = 16 * time.Millisecond
 )
@@ -60,6 +62,24 @@ func (s *Sim) Leave(commands ...string) {
 	}
 }
 
+// dip restarts the chip as a dip of its supply does, or a fatal fault of its CAN module: settings are lost, and its searches leave the CAN
+// protocols out until that is forgotten (data sheet of the ELM327 v2, FE and PP 2A).
+func (s *Sim) dip() {
+	s.PowerCycle()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noCANSearch = true
+}
+
+// Crank lets the supply dip as a starter does; on a connection the chip says LV RESET unasked then.
+func (s *Sim) Crank() {
+	s.dip()
+	select {
+	case s.cranked <- struct{}{}:
+	default:
+	}
+}
+
 // banner is what the chip says after a restart. The caller holds mu.
 func (s *Sim) banner() []string {
 	if s.opt.Personality.Noise {
@@ -101,6 +121,8 @@ func (l *line) next(ctx context.Context) (b byte, ok bool, err error) {
 		l.sleepAt, l.idle = time.Time{}, false
 		s.Sleep()
 		return 0, false, nil
+	case <-s.cranked:
+		return 0, false, l.lines(ctx, []string{"", "LV RESET"}, NoFault)
 	case <-s.poke:
 		return 0, false, l.wake(ctx)
 	case b, ok = <-l.in:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -117,6 +118,8 @@ type ECU struct {
 	Speed *float64
 	// VIN says whether it answers 0902.
 	VIN bool
+	// FunctionalOnly makes it deaf to requests at its own address.
+	FunctionalOnly bool
 	// Stored, if not nil, are its trouble codes; else it has those of the Vehicle.
 	Stored []uint16
 }
@@ -133,6 +136,27 @@ var AllPIDs = func() []byte {
 
 // EnginePIDs is what the default engine ECU answers: the signals that most cars have.
 var EnginePIDs = []byte{0x01, 0x04, 0x05, 0x0B, 0x0C, 0x0D, 0x0F, 0x10, 0x11, 0x2F, 0x42, 0x44, 0x5E}
+
+// hears tells whether a request with this header reaches the ECU. "" is the protocol's own header, which reaches all.
+func (e ECU) hears(header string) bool {
+	switch {
+	case header == "", header == "7DF", header == "DB33F1":
+		return true
+	case e.FunctionalOnly:
+		return false
+	case len(e.Address) == 3: // ISO 15765-4: 7E8 answers what was put to 7E0
+		return len(header) == 3 && header[:2] == "7E" && header[2]+8 == e.digit()
+	}
+	return len(header) == 6 && strings.HasPrefix(e.Address, "18DA") && header == "DA"+e.Address[6:]+e.Address[4:6]
+}
+
+// digit is the last digit of an 11-bit address, counted on from '0'.
+func (e ECU) digit() byte {
+	if d := e.Address[2]; d > '9' {
+		return d - 'A' + '0' + 10
+	}
+	return e.Address[2]
+}
 
 // supports reports the four mask bytes for PID base, or nil if nothing lies above base.
 func (e ECU) supports(base byte) []byte {
@@ -246,9 +270,10 @@ func (p Protocol) engine() string {
 }
 
 // frames are the lines of one answer as hex digits: address, then what follows in the protocol.
-func (p Protocol) frames(address string, data []byte, pad bool) ([]string, error) {
+func (o *Options) frames(address string, data []byte) ([]string, error) {
+	p := o.Protocol
 	if p.can() {
-		return canFrames(address, data, pad), nil
+		return canFrames(address, data, o.Padding, o.PadByte), nil
 	}
 	var source byte
 	if _, err := fmt.Sscanf(address, "%02X", &source); err != nil {
@@ -297,11 +322,11 @@ func (p Protocol) frames(address string, data []byte, pad bool) ([]string, error
 }
 
 // canFrames splits data by ISO 15765-2.
-func canFrames(address string, data []byte, pad bool) []string {
+func canFrames(address string, data []byte, pad bool, with byte) []string {
 	line := func(pci []byte, body []byte) string {
 		b := append(pci, body...)
 		for pad && len(b) < 8 {
-			b = append(b, 0xAA)
+			b = append(b, with)
 		}
 		return fmt.Sprintf("%s%X", address, b)
 	}
