@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +21,12 @@ import (
 )
 
 // The deadline of one call: what connecting and answering may take, and the body, base64 and all, at the slowest link
-// that is worth waiting for (2G: 20 kbit/s). A signature is valid for five minutes (AWS Signature Version 4), so that a longer
+// that is worth waiting for: 5 kbit/s, a bad day of 2G, is three times what a van needs at 1 Hz. A link that carries nothing at all is found
+// out earlier, see unackedMost. A signature is valid for five minutes (AWS Signature Version 4), so that a longer
 // call would be refused at its end.
 const (
 	callBase     = 15 * time.Second
-	slowestBytes = 20_000 / 8 // a second
+	slowestBytes = 5_000 / 8 // a second
 	callMost     = 4*time.Minute + 30*time.Second
 )
 
@@ -189,8 +191,21 @@ func callDeadline(size int) time.Duration {
 // A signer signs with the agent's time instead of the system's. Once the endpoint has refused that time, it signs with what
 // the SDK passes: the system's time corrected by the Date of the endpoint's answers.
 type signer struct {
-	s  *service
-	v4 *v4.Signer
+	s *service
+
+	mu     sync.Mutex
+	v4     *v4.Signer // keeps what it derives from a secret by the key's id, for a day
+	secret string     // that v4 was made for: a secret that was mistyped and then mended has the same id
+}
+
+// of returns the signer for a secret.
+func (g *signer) of(secret string) *v4.Signer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.v4 == nil || g.secret != secret {
+		g.v4, g.secret = v4.NewSigner(), secret
+	}
+	return g.v4
 }
 
 // SignHTTP implements the HTTPSignerV4 of the SDK's clients.
@@ -198,5 +213,5 @@ func (g *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Reques
 	if !g.s.theirTime.Load() {
 		at = g.s.o.Now()
 	}
-	return g.v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
+	return g.of(c.SecretAccessKey).SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/firehose"
 	"github.com/aws/aws-sdk-go-v2/service/firehose/types"
 )
@@ -29,7 +28,7 @@ func NewFirehose(ctx context.Context, o StreamOptions) (*Firehose, error) {
 	return &Firehose{service: s, client: firehose.NewFromConfig(s.cfg, func(fo *firehose.Options) {
 		fo.Retryer = aws.NopRetryer{}
 		fo.HTTPClient = s.client
-		fo.HTTPSignerV4 = &signer{s: s, v4: v4.NewSigner()}
+		fo.HTTPSignerV4 = &signer{s: s}
 		if o.Endpoint != "" {
 			fo.BaseEndpoint = aws.String(o.Endpoint)
 		}
@@ -66,6 +65,11 @@ func (f *Firehose) Put(ctx context.Context, entries [][]byte) ([]Failure, error)
 		}
 	}
 	return failed, nil
+}
+
+// Billed returns what Firehose charges for a record of n bytes.
+func (f *Firehose) Billed(n int) uint64 {
+	return uint64((n + BillingStep - 1) / BillingStep * BillingStep)
 }
 
 // String names the stream.

@@ -106,6 +106,8 @@ func (s *stream) Put(_ context.Context, entries [][]byte) ([]uplink.Failure, err
 
 func (s *stream) String() string { return "the fleet's stream" }
 
+func (s *stream) Billed(n int) uint64 { return billed(n) }
+
 func (s *stream) set(down error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

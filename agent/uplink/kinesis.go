@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
 )
 
@@ -64,7 +63,7 @@ func NewKinesis(ctx context.Context, o KinesisOptions) (*Kinesis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Kinesis sink: %w", err)
 	}
-	k := &Kinesis{service: s, key: o.PartitionKey, url: o.Endpoint, signer: signer{s: s, v4: v4.NewSigner()}}
+	k := &Kinesis{service: s, key: o.PartitionKey, url: o.Endpoint, signer: signer{s: s}}
 	if k.url == "" {
 		k.url = "https://" + s.host()
 		if strings.HasPrefix(o.Region, "cn-") {

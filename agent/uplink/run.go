@@ -49,10 +49,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 func (u *Uplink) begin() {
 	u.recall()
 	if c, ok := u.o.Sink.(ByteCounter); ok {
-		up, down := c.Bytes()
-		u.wire = up + down
+		u.wireUp, u.wireDown = c.Bytes()
 	}
-	u.count(0)
+	u.count(0, 0)
 	spread := func(most time.Duration) time.Duration { return time.Duration(u.o.Rand.Int64N(int64(most) + 1)) }
 	wait := spread(min(u.o.Linger, startJitter))
 	u.grid = time.Now().Add(spread(u.o.Linger))
@@ -66,7 +65,7 @@ func (u *Uplink) begin() {
 
 // stopped ends what waits for Run.
 func (u *Uplink) stopped() {
-	u.count(0)
+	u.count(0, 0)
 	u.keep(true)
 	u.live.close()
 	u.backlog.close()
@@ -86,7 +85,7 @@ func (u *Uplink) stopped() {
 func (u *Uplink) step(ctx context.Context) error {
 	draining := u.seeWaiters()
 	u.relink()
-	u.count(0)
+	u.count(0, 0)
 	u.keep(false)
 	if time.Now().Before(u.nextTry) {
 		return u.wait(ctx, u.nextTry, nil)
@@ -160,6 +159,32 @@ func (u *Uplink) dueAt(b *batch) time.Time {
 		n--
 	}
 	return u.grid.Add((n + 1) * u.o.Linger)
+}
+
+// leastStep is the share of a billing step that is worth waiting for the rest of a linger. Less, and the batch goes when the steps
+// before it are full: at 1 Hz and the default linger 47 lines in one step go every 47 s instead of 60 lines in two each minute, which is
+// billed a third less and costs 5 % more on the air.
+const leastStep = 1. / 3
+
+// closes reports whether the live batch goes before a line of n bytes: it fills its billing steps, that line would begin a new one, and
+// what comes until the linger ends, at the rate so far, would fill too little of it. The first batch after a start or a failure
+// waits for its moment on the grid, or vans that began together would send together.
+func (u *Uplink) closes(l *lane, n int) bool {
+	b := &l.batch
+	e := b.last()
+	if u.bills == nil || !u.pack.join || !l.paced || e == nil || e.sealed {
+		return false
+	}
+	step := u.pack.stepRoom()
+	if (len(e.data)-1)/step == (len(e.data)+n-1)/step { // it begins no step
+		return false
+	}
+	now, due := time.Now(), u.dueAt(b)
+	age, left := now.Sub(b.since), due.Sub(now)
+	if age <= 0 || left <= 0 {
+		return false
+	}
+	return float64(b.bytes)*left.Seconds()/age.Seconds() < leastStep*float64(step)
 }
 
 // sooner returns the earlier of two points in time, of which zero means never.
