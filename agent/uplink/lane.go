@@ -133,7 +133,7 @@ func (u *Uplink) encode(l *lane, seq uint64, stored []byte, at time.Time) bool {
 		return true
 	}
 	if l == &u.live && u.closes(l, len(line)) {
-		l.batch.full = true
+		l.batch.full, l.batch.goes = true, u.closing(&l.batch)
 		u.grid = at // the next linger begins here
 	}
 	if l.batch.full || !u.pack.add(&l.batch, seq, line, u.lost, at) {

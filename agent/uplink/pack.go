@@ -56,6 +56,7 @@ type batch struct {
 	lines   int
 	since   time.Time // when the line that has waited longest was read
 	full    bool      // a line was turned away
+	goes    time.Time // when a full batch goes; zero: at once
 }
 
 // A packer fills batches.

@@ -142,7 +142,7 @@ func (u *Uplink) due(l *lane, draining bool) bool {
 		return false
 	}
 	first := b.entries[0]
-	return b.full || draining || u.urgent || first.sealed ||
+	return b.full && b.goes.IsZero() || draining || u.urgent || first.sealed ||
 		first.marks[0].seq < u.backlogEnd || !time.Now().Before(u.dueAt(b))
 }
 
@@ -150,7 +150,10 @@ func (u *Uplink) due(l *lane, draining bool) bool {
 // from its oldest line. Counting the linger from the line itself would make vans whose records come at the same moments, as those of
 // GPS receivers do, send at the same moments.
 func (u *Uplink) dueAt(b *batch) time.Time {
-	if u.o.Linger == 0 {
+	switch {
+	case !b.goes.IsZero():
+		return b.goes
+	case u.o.Linger == 0:
 		return b.since
 	}
 	d := b.since.Sub(u.grid)
@@ -185,6 +188,14 @@ func (u *Uplink) closes(l *lane, n int) bool {
 		return false
 	}
 	return float64(b.bytes)*left.Seconds()/age.Seconds() < leastStep*float64(step)
+}
+
+// closing returns when a batch goes that closes now: at any moment until the next record may be expected, or vans would send in
+// the moments in which all make their records.
+func (u *Uplink) closing(b *batch) time.Time {
+	now := time.Now()
+	gap := min(now.Sub(b.since)/time.Duration(b.lines), u.dueAt(b).Sub(now))
+	return now.Add(time.Duration(u.o.Rand.Int64N(int64(gap) + 1)))
 }
 
 // sooner returns the earlier of two points in time, of which zero means never.
