@@ -228,9 +228,9 @@ func TestVansThatFillTheirStepsDoNotSendTogether(t *testing.T) {
 	}
 }
 
-// A fleet with the SDK and the strict endpoint, in memory: power-on in one second, ten minutes of a stream that is down, and each record of
+// A fleet with real requests and the strict endpoint, in memory: power-on in one second, ten minutes of a stream that is down, and each record of
 // each van is there once.
-func TestAFleetThroughTheSDKDeliversEachRecordOnce(t *testing.T) {
+func TestAFleetDeliversEachRecordOnceToTheStrictEndpoint(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("a fleet takes seconds")
