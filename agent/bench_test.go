@@ -178,7 +178,7 @@ func BenchmarkFusionAndBuffer(b *testing.B) {
 }
 
 // BenchmarkDrain is a daemon that finds a backlog of 50,000 records on disk when it starts, from its start until the local
-// endpoint has taken the last: buffer, encoder, packing, SDK, signature, loopback, and the endpoint's own checks, which run on
+// endpoint has taken the last: buffer, encoder, packing, signature, loopback, and the endpoint's own checks, which run on
 // the same machine. One op is one backlog.
 func BenchmarkDrain(b *testing.B) {
 	for _, format := range []string{config.FormatText, config.FormatJSON} {

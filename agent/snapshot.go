@@ -186,14 +186,19 @@ func (a *Agent) uplinkStatus() status.Uplink {
 	u := a.uplink.Status()
 	s := status.Uplink{
 		State: string(u.State), Reason: u.Reason, Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
-		Retried: u.Retried, Aside: u.Aside, BytesUp: u.BytesUp, BytesDown: u.BytesDown,
-		BilledBytes: u.BilledBytes, Day: u.Day, DayBytes: u.DayBytes, DayRecords: u.DayRecords, BudgetBytes: u.BudgetBytes,
+		Retried: u.Retried, Aside: u.Aside, Pending: u.Pending, BytesUp: u.BytesUp, BytesDown: u.BytesDown,
+		Entries: u.Entries, LineBytes: u.LineBytes, PayloadBytes: u.PayloadBytes, BilledBytes: u.BilledBytes,
+		Day: u.Day, DayBytes: u.DayBytes, DayUpBytes: u.DayUp, DayDownBytes: u.DayDown, DayBilledBytes: u.DayBilled, DayRecords: u.DayRecords,
+		BudgetBytes: u.BudgetBytes, CallTime: seconds(u.CallTime), LostReports: u.LostReports,
 	}
 	if !u.Since.IsZero() {
 		s.Since = seconds(time.Since(u.Since))
 	}
 	if !u.LastSuccess.IsZero() {
 		s.LastAge = ptr(seconds(time.Since(u.LastSuccess)))
+	}
+	if !u.NextTry.IsZero() {
+		s.NextTry = ptr(max(0, seconds(time.Until(u.NextTry))))
 	}
 	return s
 }

@@ -47,7 +47,7 @@ func (r *rig) untilRecords(what string, n int, ok func(record.Record) bool) {
 	}, func() string { return text(r.agent.Snapshot()) })
 }
 
-// TestFromTheSensorsToTheReadersOfTheBucket is the main job. What is between is real: the ports, the agent, the SDK. What is
+// TestFromTheSensorsToTheReadersOfTheBucket is the main job. What is between is real: the ports, the agent, its requests. What is
 // beyond is independent of it: moto's Firehose and S3, boto3, pandas, and the code of readers that existed before.
 func TestFromTheSensorsToTheReadersOfTheBucket(t *testing.T) {
 	t.Parallel()

@@ -198,7 +198,7 @@ func allKeys() []key {
 		text("uplink.credentials_file", func(c *Config) *string { return &c.Uplink.CredentialsFile }, orEmpty(checkPath),
 			"for credentials = \"file\"; empty: systemd's credential directory"),
 		text("uplink.path", func(c *Config) *string { return &c.Uplink.Path }, orEmpty(checkPath),
-			"for kind = \"directory\": where the objects go"),
+			"for kind = \"directory\": where the objects go; nothing is removed there, and 64 MiB of the disk stay free"),
 		text("uplink.iot.endpoint", func(c *Config) *string { return &c.Uplink.IoT.Endpoint }, orEmpty(checkHost),
 			"host name of the AWS IoT credential provider"),
 		text("uplink.iot.role_alias", func(c *Config) *string { return &c.Uplink.IoT.RoleAlias }, orEmpty(checkRoleAlias),

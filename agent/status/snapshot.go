@@ -153,15 +153,30 @@ type Uplink struct {
 	Failed    uint64  `json:"failed_calls"`
 	Retried   uint64  `json:"retried_entries"`
 	Aside     uint64  `json:"set_aside"` // records that can never be taken
-	BytesUp   uint64  `json:"bytes_up"`
-	BytesDown uint64  `json:"bytes_down"`
-	// BilledBytes is what was delivered, each Firehose record rounded up to 5 KiB.
+	// Pending are the records in hand, read from the buffer and not yet taken.
+	Pending   int    `json:"pending,omitempty"`
+	BytesUp   uint64 `json:"bytes_up"`
+	BytesDown uint64 `json:"bytes_down"`
+	// Entries are the Firehose (Kinesis) records taken; LineBytes is what is in them, PayloadBytes the same as it was sent.
+	Entries      uint64 `json:"entries,omitempty"`
+	LineBytes    uint64 `json:"line_bytes,omitempty"`
+	PayloadBytes uint64 `json:"payload_bytes,omitempty"`
+	// BilledBytes is what was delivered, each Firehose record rounded up to 5 KiB; absent where nothing is charged by the record.
 	BilledBytes uint64 `json:"billed_bytes,omitempty"`
-	// Day is the date, in UTC, that the next two count: bytes both ways and records delivered.
-	Day        string `json:"day,omitempty"`
-	DayBytes   uint64 `json:"day_bytes,omitempty"`
-	DayRecords uint64 `json:"day_records,omitempty"`
+	// Day is the date, in UTC, that the next five count: bytes both ways, up, down and billed, and records delivered.
+	Day            string `json:"day,omitempty"`
+	DayBytes       uint64 `json:"day_bytes,omitempty"`
+	DayUpBytes     uint64 `json:"day_up_bytes,omitempty"`
+	DayDownBytes   uint64 `json:"day_down_bytes,omitempty"`
+	DayBilledBytes uint64 `json:"day_billed_bytes,omitempty"`
+	DayRecords     uint64 `json:"day_records,omitempty"`
 	// BudgetBytes is what a day may have; 0: no budget.
 	BudgetBytes int64    `json:"budget_bytes,omitempty"`
 	LastAge     *float64 `json:"last_success_age_s,omitempty"`
+	// NextTry is how long until the next try; absent unless it backs off.
+	NextTry *float64 `json:"next_try_s,omitempty"`
+	// CallTime is how long the last call took.
+	CallTime float64 `json:"last_call_s,omitempty"`
+	// LostReports are the reports of lost records that were dropped, as too many waited for a record to ride on.
+	LostReports uint64 `json:"dropped_loss_reports,omitempty"`
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +22,12 @@ import (
 )
 
 // The deadline of one call: what connecting and answering may take, and the body, base64 and all, at the slowest link
-// that is worth waiting for (2G: 20 kbit/s). A signature is valid for five minutes (AWS Signature Version 4), so that a longer
+// that is worth waiting for: 5 kbit/s, a bad day of 2G, is three times what a van needs at 1 Hz. A link that carries nothing at all is found
+// out earlier, see unackedMost. A signature is valid for five minutes (AWS Signature Version 4), so that a longer
 // call would be refused at its end.
 const (
 	callBase     = 15 * time.Second
-	slowestBytes = 20_000 / 8 // a second
+	slowestBytes = 5_000 / 8 // a second
 	callMost     = 4*time.Minute + 30*time.Second
 )
 
@@ -67,20 +70,30 @@ type StreamOptions struct {
 // A service is what the sinks for AWS have in common: one transport, one source of credentials, one clock.
 type service struct {
 	o           StreamOptions
-	name        string // as in its host names
+	name        string // as in its host names and signatures
 	action      string // that the credentials must allow
-	cfg         aws.Config
+	url         string
 	client      *http.Client
 	transports  []*http.Transport
 	bytes       byteCount
-	theirTime   atomic.Bool // the endpoint has refused our time: from then on its own is used
+	theirTime   atomic.Bool  // the endpoint has refused our time: from then on its own is used
+	skew        atomic.Int64 // of the endpoint's clock before the system's, in ns, as its last refusal told
 	credentials aws.CredentialsProvider
+
+	mu     sync.Mutex
+	signer *v4.Signer // keeps what it derives from a secret by the key's id, for a day
+	secret string     // that signer was made for: a secret that was mistyped and then mended has the same id
 }
 
 // newService checks the options and makes the parts. It sends nothing.
 func newService(ctx context.Context, name, action string, o StreamOptions) (*service, error) {
 	if o.Region == "" {
 		return nil, errors.New("no region is given: set uplink.region")
+	}
+	for _, v := range []string{"AWS_ENDPOINT_URL_" + strings.ToUpper(name), "AWS_ENDPOINT_URL"} { // AWS SDKs and Tools reference guide, "Service-specific endpoints"
+		if o.Endpoint == "" {
+			o.Endpoint = os.Getenv(v)
+		}
 	}
 	if o.Endpoint != "" {
 		u, err := url.Parse(o.Endpoint)
@@ -109,6 +122,11 @@ func newService(ctx context.Context, name, action string, o StreamOptions) (*ser
 		}
 	}
 	s := &service{o: o, name: name, action: action}
+	s.url = s.host()
+	if o.Endpoint == "" {
+		s.url = "https://" + s.url
+	}
+	s.url = strings.TrimSuffix(s.url, "/") + "/"
 	sessions := newSessions(o.SessionFile, o.Log)
 	transport := newTransport(o, sessions, &s.bytes)
 	s.transports = append(s.transports, transport)
@@ -119,10 +137,9 @@ func newService(ctx context.Context, name, action string, o StreamOptions) (*ser
 	return s, nil
 }
 
-// chooseCredentials sets the configuration that clients are made from.
+// chooseCredentials sets where the keys come from.
 func (s *service) chooseCredentials(ctx context.Context, sessions *sessions) error {
 	o := &s.o
-	s.cfg = aws.Config{Region: o.Region}
 	switch {
 	case o.Credentials != nil:
 		c := o.Credentials
@@ -145,9 +162,8 @@ func (s *service) chooseCredentials(ctx context.Context, sessions *sessions) err
 		if err != nil {
 			return fmt.Errorf("reading the AWS configuration: %w", err)
 		}
-		s.cfg, s.credentials = cfg, cfg.Credentials
+		s.credentials = cfg.Credentials
 	}
-	s.cfg.Credentials = s.credentials
 	return nil
 }
 
@@ -184,19 +200,4 @@ func (s *service) failed(err error) *CallError {
 // callDeadline is how long a call with size decoded bytes may take.
 func callDeadline(size int) time.Duration {
 	return min(callBase+time.Duration(size*4/3/slowestBytes)*time.Second, callMost)
-}
-
-// A signer signs with the agent's time instead of the system's. Once the endpoint has refused that time, it signs with what
-// the SDK passes: the system's time corrected by the Date of the endpoint's answers.
-type signer struct {
-	s  *service
-	v4 *v4.Signer
-}
-
-// SignHTTP implements the HTTPSignerV4 of the SDK's clients.
-func (g *signer) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, opts ...func(*v4.SignerOptions)) error {
-	if !g.s.theirTime.Load() {
-		at = g.s.o.Now()
-	}
-	return g.v4.SignHTTP(ctx, c, r, hash, service, region, at, opts...)
 }

@@ -50,7 +50,7 @@ func drive(n int) []string {
 }
 
 // local runs a strict endpoint on loopback and a sink that writes to it. The delay keeps answers from overtaking the end of
-// the request, upon which the SDK's HTTP layer drops the connection.
+// the request, upon which net/http drops the connection.
 func local(b *testing.B, delay time.Duration, token string) (*firehosetest.Server, *uplink.Firehose) {
 	b.Helper()
 	s, err := firehosetest.New(firehosetest.Options{Addr: "127.0.0.1:0", Streams: []firehosetest.Stream{{Name: "gps-delivery-stream"}}})
@@ -76,7 +76,7 @@ func local(b *testing.B, delay time.Duration, token string) (*firehosetest.Serve
 	return s, f
 }
 
-// BenchmarkDrain is the rate at which a backlog goes to the local endpoint, SDK, base64, signature and its check of form included.
+// BenchmarkDrain is the rate at which a backlog goes to the local endpoint, base64, signature and its check of form included.
 func BenchmarkDrain(b *testing.B) {
 	s, f := local(b, 0, "")
 	lines := drive(10_000)
@@ -280,7 +280,7 @@ func elsewhere(b *testing.B) *uplink.Firehose {
 }
 
 // BenchmarkDrainAMillion delivers a backlog of a million records that lies on disk to an endpoint in a process of its own. CPU
-// and peak are of this process: buffer, uplink, SDK and the test binary. Run it with -benchtime=1x.
+// and peak are of this process: buffer, uplink and the test binary. Run it with -benchtime=1x.
 func BenchmarkDrainAMillion(b *testing.B) {
 	for _, gzip := range []bool{false, true} {
 		b.Run(fmt.Sprintf("gzip=%v", gzip), func(b *testing.B) {

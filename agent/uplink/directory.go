@@ -19,8 +19,9 @@ type DirectoryOptions struct {
 	Extension string           // at the end of each object's name, such as ".gz"; default: none, as with Firehose
 	Now       func() time.Time // dates folders and names; default: time.Now
 
-	// MinFree is what stays free on the file system, in bytes: when an object would leave less, records stay in the buffer, which
-	// is bounded and gives up the oldest. Default 64 MiB.
+	// MinFree is what stays free on the file system, in bytes. It is what bounds the directory: when an object would leave less, the call is
+	// refused, and records stay in the buffer, which is bounded and tells what it gives up. Default 64 MiB. Objects are never removed: they were
+	// delivered, and whoever reads them takes them away.
 	MinFree int64
 }
 

@@ -7,8 +7,7 @@
 //   - Of a batch that was taken in part, exactly the entries that were not taken go again.
 //   - A record that can never be taken is set aside and reported; the rest flows. A record that the sink refuses counts as one
 //     only if the same search saw something else taken: a sink that refuses everything costs no record.
-//   - Nothing is uploaded twice because of a retry policy: the SDK's own retries are off, one call is one upload, and one call
-//     is in flight.
+//   - Nothing is uploaded twice because of a retry policy: one call is one upload, and one call is in flight.
 //   - A record waits for company at most [Options.Linger], and then for the call in flight. With [Options.LiveFirst] this
 //     holds beside a backlog of any size and after an outage: the newest go first, the rest follows behind.
 //   - Failed calls are followed by full-jitter back-off up to five minutes, for ever and over restarts ([Options.StateFile]);
@@ -18,7 +17,10 @@
 //   - When a day's bytes are used up ([Options.DailyBytes]), what is older waits for the next day; new records go.
 //   - With [Options.Gzip] each entry is one whole gzip member with no byte between members, so that the objects of a bucket
 //     unpack as they are. All limits and billing steps count the member.
-//   - A call is no larger than what the link, as last measured, carries in [Options.AirTime]; no Firehose limit is exceeded.
+//   - A call is no larger than what the link, as last measured, carries in [Options.AirTime]; no Firehose limit is exceeded. Its deadline is
+//     sized to what it carries, and is within the five minutes of a signature.
+//   - Where each entry is charged for in steps ([Biller]), entries fill them: those of a backlog, and those of live records wherever the linger
+//     would fill less than a third of one step more.
 //   - Request signatures and certificate checks use the time that is given, not the system's.
 //
 // # The way of a record

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 )
 
@@ -82,7 +82,7 @@ func (s *service) explainCode(api smithy.APIError, err error) *CallError {
 		e.Kind, e.Advice = KindRefused, fmt.Sprintf("%s: %s", e.Code, message)
 	default:
 		e.Kind, e.Advice = KindLink, fmt.Sprintf("%s answered with %s", s.host(), e.Code)
-		if re, ok := errors.AsType[*awshttp.ResponseError](err); ok && (re.HTTPStatusCode() == 503 || re.HTTPStatusCode() == 429) {
+		if r, ok := errors.AsType[*refusal](err); ok && (r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests) {
 			e.Kind = KindThrottled
 		}
 	}
@@ -94,7 +94,14 @@ func (s *service) host() string {
 	if s.o.Endpoint != "" {
 		return s.o.Endpoint
 	}
-	return s.name + "." + s.o.Region + ".amazonaws.com"
+	domain := ".amazonaws.com"
+	switch { // AWS General Reference, "AWS service endpoints"
+	case strings.HasPrefix(s.o.Region, "cn-"):
+		domain += ".cn"
+	case strings.HasPrefix(s.o.Region, "eusc-"):
+		domain = ".amazonaws.eu"
+	}
+	return s.name + "." + s.o.Region + domain
 }
 
 func isClock(err error) bool {

@@ -226,6 +226,11 @@ func (s *fakeSink) Put(ctx context.Context, entries [][]byte) ([]uplink.Failure,
 
 func (s *fakeSink) String() string { return "test sink" }
 
+func (s *fakeSink) Billed(n int) uint64 { return billed(n) }
+
+// billed is a record's size rounded up to 5 KiB, which Firehose charges for.
+func billed(n int) uint64 { return uint64(n+5119) / 5120 * 5120 }
+
 func (s *fakeSink) got() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,13 +1,16 @@
 package uplink_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"obdagent/agent/uplink"
+	"obdagent/agent/uplink/firehosetest"
 	"obdagent/buffer"
 )
 
@@ -15,6 +18,7 @@ import (
 type van struct {
 	start  time.Time
 	period time.Duration
+	size   int // of a record
 
 	mu    sync.Mutex
 	acked map[uint64]bool
@@ -55,7 +59,7 @@ func (r *vanReader) TryNext() (buffer.Entry, bool, error) {
 		return buffer.Entry{}, false, nil
 	}
 	r.next++
-	return buffer.Entry{Seq: r.next - 1, Data: []byte("a record")}, true, nil
+	return buffer.Entry{Seq: r.next - 1, Data: bytes.Repeat([]byte("x"), r.v.size)}, true, nil
 }
 
 func (r *vanReader) Next(ctx context.Context) (buffer.Entry, error) {
@@ -106,6 +110,8 @@ func (s *stream) Put(_ context.Context, entries [][]byte) ([]uplink.Failure, err
 
 func (s *stream) String() string { return "the fleet's stream" }
 
+func (s *stream) Billed(n int) uint64 { return billed(n) }
+
 func (s *stream) set(down error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +147,7 @@ func TestTenThousandVansStayUnderTheStreamsQuota(t *testing.T) {
 		var wg sync.WaitGroup
 		all := make([]*van, vans)
 		for i := range all {
-			v := &van{start: s.start, period: time.Minute, acked: map[uint64]bool{}, low: 1}
+			v := &van{start: s.start, period: time.Minute, size: 8, acked: map[uint64]bool{}, low: 1}
 			all[i] = v
 			u, err := uplink.New(v, uplink.Options{Encoder: &plain{}, Sink: s, Linger: time.Minute, Pack: true, LiveFirst: true, Rand: rng2(uint64(i))})
 			if err != nil {
@@ -173,6 +179,116 @@ func TestTenThousandVansStayUnderTheStreamsQuota(t *testing.T) {
 		}
 		if want := vans * int(end/time.Minute); s.taken < want-3*vans || s.taken > want {
 			t.Errorf("%d records arrived of %d", s.taken, want)
+		}
+	})
+}
+
+// Vans whose batches close at a billing step, with records at the same moments, keep apart too: from power-on, while they drive, and however rarely
+// they make a record.
+func TestVansThatFillTheirStepsDoNotSendTogether(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		period time.Duration
+		size   int
+	}{{time.Second, 106}, {12 * time.Second, 1_269}} { // 47 and 4 lines a step, in 48 s
+		synctest.Test(t, func(t *testing.T) {
+			const vans, quota, end = 200, 20, 5 * time.Minute // a fiftieth of ten thousand, and of the quota
+			s := &stream{start: time.Now()}
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			for i := range vans {
+				v := &van{start: s.start, period: tt.period, size: tt.size, acked: map[uint64]bool{}, low: 1}
+				u, err := uplink.New(v, uplink.Options{Encoder: &plain{}, Sink: s, Linger: time.Minute, Pack: true, LiveFirst: true, Rand: rng2(uint64(i))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				wg.Go(func() {
+					if err := u.Run(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			time.Sleep(end)
+			cancel()
+			wg.Wait()
+			calls := 0
+			for _, n := range s.calls {
+				calls += n
+			}
+			// A call each 48 s, but for the first minute and the last.
+			if want := vans * int(end/time.Second) / 48; calls < want*9/10 || calls > want*12/10 {
+				t.Errorf("a record each %v: %d calls, about %d are wanted", tt.period, calls, want)
+			}
+			most := s.most(0, end)
+			t.Logf("a record each %v: most requests in a second: %d", tt.period, most)
+			if most > quota {
+				t.Errorf("a record each %v: %d requests in a second", tt.period, most)
+			}
+		})
+	}
+}
+
+// A fleet with real requests and the strict endpoint, in memory: power-on in one second, ten minutes of a stream that is down, and each record of
+// each van is there once.
+func TestAFleetDeliversEachRecordOnceToTheStrictEndpoint(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a fleet takes seconds")
+	}
+	vans := 60
+	if race {
+		vans = 15
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c, stopServer := newCloud(t, firehosetest.Options{}, uplink.StreamOptions{})
+		defer stopServer()
+		begin := time.Now()
+		perSecond := map[int]int{}
+		well := firehosetest.Faults{Delay: 50 * time.Millisecond, Call: func(int, [][]byte) firehosetest.Verdict {
+			perSecond[int(time.Since(begin)/time.Second)]++ // under the server's lock
+			return firehosetest.Verdict{}
+		}}
+		c.server.SetFaults(well)
+		var stops []func()
+		var logs []*fakeLog
+		var want []string
+		for i := range vans {
+			log := newFakeLog()
+			_, stop := start(t, log, uplink.Options{Encoder: &plain{}, Sink: across(t, c, c.server.Dial), Linger: time.Minute, Pack: true, LiveFirst: true, Rand: rng2(uint64(i))})
+			logs, stops = append(logs, log), append(stops, stop)
+		}
+		const minutes = 30
+		for m := range minutes {
+			switch m {
+			case 8:
+				c.server.SetFaults(firehosetest.Faults{Down: true})
+			case 18:
+				c.server.SetFaults(well)
+			}
+			for i, log := range logs {
+				line := fmt.Sprintf("van-%d record-%d", i, m)
+				want = append(want, line)
+				log.append(line)
+			}
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(2 * time.Minute)
+		for _, stop := range stops {
+			stop()
+		}
+		for i, log := range logs[1:] {
+			if open := log.open(); open != nil {
+				t.Errorf("van %d: not acknowledged %v", i+1, open)
+			}
+		}
+		check(t, c, logs[0], want, 0)
+		most := 0
+		for _, n := range perSecond {
+			most = max(most, n)
+		}
+		t.Logf("%d vans: at most %d calls taken in a second", vans, most)
+		if most > max(vans/10, 8) { // the quota, 1,000, for the share of ten thousand vans, and some for so small a number
+			t.Errorf("%d vans made %d calls in a second", vans, most)
 		}
 	})
 }

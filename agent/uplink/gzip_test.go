@@ -142,21 +142,7 @@ func TestObjectsOfMembersUnpackAsTheyAreThroughPartialFailures(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		st := u.Status()
 		end()
-		if err := c.server.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for key, object := range c.objects {
-			z, err := gzip.NewReader(bytes.NewReader(object))
-			if err != nil {
-				t.Fatalf("%s: %v", key, err)
-			}
-			text, err := io.ReadAll(z)
-			if err != nil {
-				t.Fatalf("%s: %v", key, err)
-			}
-			got = append(got, lines(string(text))...)
-		}
+		got := c.lines(t)
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(want, got) {

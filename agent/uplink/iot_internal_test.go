@@ -84,3 +84,49 @@ func TestCredentialsAreRenewedEarlyAndServedUntilTheyTrulyExpire(t *testing.T) {
 		}
 	})
 }
+
+// A fleet that was switched on in one second renews its credentials over hours, not in one.
+func TestAFleetDoesNotRenewItsCredentialsTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const vans, life = 500, 12 * time.Hour
+		begin := time.Now()
+		perMinute := map[int]int{}
+		first, last := life, time.Duration(0)
+		var all []*iotCredentials
+		for range vans {
+			p, err := newIoTCredentials(IoTOptions{Endpoint: "x", RoleAlias: "r", Cert: "c", Key: "k"},
+				StreamOptions{Now: time.Now, Log: slog.New(slog.DiscardHandler)}, newSessions("", nil), &byteCount{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.client.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
+				now := time.Now().UTC()
+				if d := now.Sub(begin); d > 0 {
+					perMinute[int(d/time.Minute)]++
+					first, last = min(first, d), max(last, d)
+				}
+				body := fmt.Sprintf(`{"credentials":{"accessKeyId":"k","secretAccessKey":"s","sessionToken":"t","expiration":%q}}`, now.Add(life).Format(time.RFC3339))
+				return &http.Response{StatusCode: 200, Header: http.Header{"Date": {now.Format(http.TimeFormat)}}, Body: io.NopCloser(strings.NewReader(body))}, nil
+			})
+			all = append(all, p)
+		}
+		for time.Since(begin) < 11*time.Hour {
+			for _, p := range all {
+				if _, err := p.Retrieve(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		renewed, most := 0, 0
+		for _, n := range perMinute {
+			renewed += n
+			most = max(most, n)
+		}
+		// 500 over 144 minutes: three or four a minute on average.
+		if renewed != vans || most > 20 || first < 7*time.Hour || last-first < 2*time.Hour {
+			t.Errorf("%d of %d renewed, from %v to %v after power-on, %d in one minute", renewed, vans, first, last, most)
+		}
+	})
+}

@@ -23,13 +23,15 @@ const maxKeepFile = 4 << 10
 
 // What is kept over restarts, in Options.StateFile:
 //
-//	{"version":1,"attempt":3,"kind":"throttled","day":"2026-11-23","day_bytes":1048576,"day_records":28800}
+//	{"version":1,"attempt":3,"kind":"throttled","day":"2026-11-23","day_up":917504,"day_down":65536,"day_billed":3276800,"day_records":28800}
 type kept struct {
 	Version    int    `json:"version"`
 	Attempt    int    `json:"attempt"`        // failures in a row, at most keptAttempts
 	Kind       string `json:"kind,omitempty"` // of the last of them
 	Day        string `json:"day,omitempty"`  // in UTC; empty: none was known yet
-	DayBytes   uint64 `json:"day_bytes"`
+	DayUp      uint64 `json:"day_up"`
+	DayDown    uint64 `json:"day_down"`
+	DayBilled  uint64 `json:"day_billed"`
 	DayRecords uint64 `json:"day_records"`
 }
 
@@ -84,30 +86,32 @@ func (u *Uplink) keep(atOnce bool) {
 	u.keepTold = err != nil
 }
 
-// count adds what went over the wire since the last time, and records that were taken, to the day.
-func (u *Uplink) count(records int) {
+// count adds what went over the wire since the last time, and records that were taken and what is charged for them, to the day.
+func (u *Uplink) count(records, billed uint64) {
 	if u.o.Today != nil {
 		if now, known := u.o.Today(); known {
 			if day := now.UTC().Format(time.DateOnly); day != u.kept.Day {
-				u.kept.Day, u.kept.DayBytes, u.kept.DayRecords = day, 0, 0
+				u.kept.Day, u.kept.DayUp, u.kept.DayDown, u.kept.DayBilled, u.kept.DayRecords = day, 0, 0, 0, 0
 				u.counted = true
 			}
 		}
 	}
 	if c, ok := u.o.Sink.(ByteCounter); ok {
 		up, down := c.Bytes()
-		if n := up + down - u.wire; n > 0 {
-			u.wire += n
-			u.kept.DayBytes += n
-			u.counted = true
+		if up != u.wireUp || down != u.wireDown {
+			u.kept.DayUp += up - u.wireUp
+			u.kept.DayDown += down - u.wireDown
+			u.wireUp, u.wireDown, u.counted = up, down, true
 		}
 	}
 	if records > 0 {
-		u.kept.DayRecords += uint64(records)
+		u.kept.DayRecords += records
+		u.kept.DayBilled += billed
 		u.counted = true
 	}
 	u.update(func(s *Status) {
-		s.Day, s.DayBytes, s.DayRecords = u.kept.Day, u.kept.DayBytes, u.kept.DayRecords
+		s.Day, s.DayUp, s.DayDown, s.DayBilled, s.DayRecords = u.kept.Day, u.kept.DayUp, u.kept.DayDown, u.kept.DayBilled, u.kept.DayRecords
+		s.DayBytes = s.DayUp + s.DayDown
 	})
 }
 
@@ -116,7 +120,7 @@ func (u *Uplink) left() (int64, bool) {
 	if u.o.DailyBytes <= 0 {
 		return 0, false
 	}
-	return max(u.o.DailyBytes-int64(u.kept.DayBytes), 0), true
+	return max(u.o.DailyBytes-int64(u.kept.DayUp+u.kept.DayDown), 0), true
 }
 
 // budgetPause is how often a backlog that waits for the next day looks whether it has come.

@@ -23,6 +23,7 @@ type lane struct {
 	empty time.Time // when there was last nothing to read: what is read now has waited no longer
 	batch batch
 	stash *stashed // read but not in the batch
+	paced bool     // it has sent since it was opened: its sends are this van's own, not those of all that got power at once
 }
 
 // A stashed record could not go into the batch yet: it is held, or the batch was full.
@@ -131,7 +132,11 @@ func (u *Uplink) encode(l *lane, seq uint64, stored []byte, at time.Time) bool {
 		u.aside(seq, stored, fmt.Errorf("record %d: its line of %d bytes is longer than a Firehose record may be (%d)", seq, len(line), most))
 		return true
 	}
-	if !u.pack.add(&l.batch, seq, line, u.lost, at) {
+	if l == &u.live && u.closes(l, len(line)) {
+		l.batch.full, l.batch.goes = true, u.closing(&l.batch)
+		u.grid = at // the next linger begins here
+	}
+	if l.batch.full || !u.pack.add(&l.batch, seq, line, u.lost, at) {
 		l.stash = &stashed{seq: seq, stored: bytes.Clone(stored), at: at}
 		return false
 	}

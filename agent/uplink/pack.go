@@ -56,6 +56,7 @@ type batch struct {
 	lines   int
 	since   time.Time // when the line that has waited longest was read
 	full    bool      // a line was turned away
+	goes    time.Time // when a full batch goes; zero: at once
 }
 
 // A packer fills batches.
@@ -95,6 +96,14 @@ func (p *packer) entryRoom(n int) int {
 	return max(packBytes, (n+BillingStep-1)/BillingStep*BillingStep)
 }
 
+// stepRoom returns how many bytes of lines fill one billing step.
+func (p *packer) stepRoom() int {
+	if p.gzip {
+		return int(fillTo * BillingStep / p.ratio)
+	}
+	return BillingStep
+}
+
 // add puts a line into the batch, or reports that it belongs into the next one. A line is at most maxLine long.
 func (p *packer) add(b *batch, seq uint64, line []byte, lost []buffer.Lost, at time.Time) bool {
 	if b.lines > 0 && b.bytes+len(line) > p.callRoom() {
@@ -127,9 +136,6 @@ func (b *batch) last() *entry {
 	}
 	return b.entries[len(b.entries)-1]
 }
-
-// billed returns what Firehose charges for an entry of n bytes.
-func billed(n int) uint64 { return uint64((n + BillingStep - 1) / BillingStep * BillingStep) }
 
 // ranges calls yield for each unbroken run of sequence numbers in the entries, and for each range of lost records that they report.
 func ranges(entries []*entry, yield func(from, to uint64)) {

@@ -49,10 +49,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 func (u *Uplink) begin() {
 	u.recall()
 	if c, ok := u.o.Sink.(ByteCounter); ok {
-		up, down := c.Bytes()
-		u.wire = up + down
+		u.wireUp, u.wireDown = c.Bytes()
 	}
-	u.count(0)
+	u.count(0, 0)
 	spread := func(most time.Duration) time.Duration { return time.Duration(u.o.Rand.Int64N(int64(most) + 1)) }
 	wait := spread(min(u.o.Linger, startJitter))
 	u.grid = time.Now().Add(spread(u.o.Linger))
@@ -66,7 +65,7 @@ func (u *Uplink) begin() {
 
 // stopped ends what waits for Run.
 func (u *Uplink) stopped() {
-	u.count(0)
+	u.count(0, 0)
 	u.keep(true)
 	u.live.close()
 	u.backlog.close()
@@ -86,7 +85,7 @@ func (u *Uplink) stopped() {
 func (u *Uplink) step(ctx context.Context) error {
 	draining := u.seeWaiters()
 	u.relink()
-	u.count(0)
+	u.count(0, 0)
 	u.keep(false)
 	if time.Now().Before(u.nextTry) {
 		return u.wait(ctx, u.nextTry, nil)
@@ -143,7 +142,7 @@ func (u *Uplink) due(l *lane, draining bool) bool {
 		return false
 	}
 	first := b.entries[0]
-	return b.full || draining || u.urgent || first.sealed ||
+	return b.full && b.goes.IsZero() || draining || u.urgent || first.sealed ||
 		first.marks[0].seq < u.backlogEnd || !time.Now().Before(u.dueAt(b))
 }
 
@@ -151,7 +150,10 @@ func (u *Uplink) due(l *lane, draining bool) bool {
 // from its oldest line. Counting the linger from the line itself would make vans whose records come at the same moments, as those of
 // GPS receivers do, send at the same moments.
 func (u *Uplink) dueAt(b *batch) time.Time {
-	if u.o.Linger == 0 {
+	switch {
+	case !b.goes.IsZero():
+		return b.goes
+	case u.o.Linger == 0:
 		return b.since
 	}
 	d := b.since.Sub(u.grid)
@@ -160,6 +162,40 @@ func (u *Uplink) dueAt(b *batch) time.Time {
 		n--
 	}
 	return u.grid.Add((n + 1) * u.o.Linger)
+}
+
+// leastStep is the share of a billing step that is worth waiting for the rest of a linger. Less, and the batch goes when the steps
+// before it are full: at 1 Hz and the default linger 47 lines in one step go every 47 s instead of 60 lines in two each minute, which is
+// billed a third less and costs 5 % more on the air.
+const leastStep = 1. / 3
+
+// closes reports whether the live batch goes before a line of n bytes: it fills its billing steps, that line would begin a new one, and
+// what comes until the linger ends, at the rate so far, would fill too little of it. The first batch after a start or a failure
+// waits for its moment on the grid, or vans that began together would send together.
+func (u *Uplink) closes(l *lane, n int) bool {
+	b := &l.batch
+	e := b.last()
+	if u.bills == nil || !u.pack.join || !l.paced || e == nil || e.sealed {
+		return false
+	}
+	step := u.pack.stepRoom()
+	if (len(e.data)-1)/step == (len(e.data)+n-1)/step { // it begins no step
+		return false
+	}
+	now, due := time.Now(), u.dueAt(b)
+	age, left := now.Sub(b.since), due.Sub(now)
+	if age <= 0 || left <= 0 {
+		return false
+	}
+	return float64(b.bytes)*left.Seconds()/age.Seconds() < leastStep*float64(step)
+}
+
+// closing returns when a batch goes that closes now: at any moment until the next record may be expected, or vans would send in
+// the moments in which all make their records.
+func (u *Uplink) closing(b *batch) time.Time {
+	now := time.Now()
+	gap := min(now.Sub(b.since)/time.Duration(b.lines), u.dueAt(b).Sub(now))
+	return now.Add(time.Duration(u.o.Rand.Int64N(int64(gap) + 1)))
 }
 
 // sooner returns the earlier of two points in time, of which zero means never.

@@ -15,7 +15,7 @@ const (
 	// However fast the link is: a quarter of what Firehose takes. The heads of a call are a quarter of a percent of it, and each
 	// byte of a call takes some ten of memory on its way through base64, JSON and the signature.
 	mostCallBytes  = 1 << 20
-	leastCallBytes = 32 << 10 // however slow the link is
+	leastCallBytes = 16 << 10 // however slow the link is: 35 s at slowestBytes, and still 150 lines to a head
 )
 
 // jumpAfter is how long the link must have been failing before the live lane leaves what it has to the backlog. Less would
@@ -28,6 +28,7 @@ func (u *Uplink) send(ctx context.Context, l *lane) {
 	failed, err := u.put(ctx, l.batch.entries)
 	switch {
 	case err == nil:
+		l.paced = true
 		u.took(l, l.batch.entries, failed)
 	case ctx.Err() != nil:
 		// Run is ending: what was not taken is still in the buffer, and nothing is wrong with the link.
@@ -77,7 +78,7 @@ func (u *Uplink) put(ctx context.Context, entries []*entry) ([]Failure, error) {
 	}
 
 	took := time.Since(start)
-	u.count(0)
+	u.count(0, 0)
 	u.update(func(s *Status) {
 		s.Calls++
 		s.CallTime = took
@@ -221,22 +222,25 @@ func (u *Uplink) ack(taken []*entry) {
 		return
 	}
 	ranges(taken, u.log.ack)
-	records := 0
+	var records, lines, payload, billed uint64
 	for _, e := range taken {
-		records += len(e.marks)
-	}
-	u.count(records)
-	u.update(func(s *Status) {
-		for _, e := range taken {
-			n := len(e.data)
-			if e.member != nil {
-				n = len(e.member)
-			}
-			s.Delivered += uint64(len(e.marks))
-			s.LineBytes += uint64(len(e.data))
-			s.PayloadBytes += uint64(n)
-			s.BilledBytes += billed(n)
+		n := len(e.data)
+		if e.member != nil {
+			n = len(e.member)
 		}
+		records += uint64(len(e.marks))
+		lines += uint64(len(e.data))
+		payload += uint64(n)
+		if u.bills != nil {
+			billed += u.bills.Billed(n)
+		}
+	}
+	u.count(records, billed)
+	u.update(func(s *Status) {
+		s.Delivered += records
+		s.LineBytes += lines
+		s.PayloadBytes += payload
+		s.BilledBytes += billed
 		s.Entries += uint64(len(taken))
 		s.LastSuccess = time.Now()
 	})

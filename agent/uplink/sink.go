@@ -25,6 +25,12 @@ type ByteCounter interface {
 	Bytes() (up, down uint64)
 }
 
+// Biller is what a Sink implements whose destination charges for each entry by itself.
+type Biller interface {
+	// Billed returns the bytes that are charged for an entry of n bytes.
+	Billed(n int) uint64
+}
+
 // IdleCloser is what a Sink implements that keeps connections between calls.
 type IdleCloser interface {
 	// CloseIdle closes connections that no call is using.

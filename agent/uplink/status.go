@@ -45,13 +45,16 @@ type Status struct {
 	LostReports  uint64        // reports of lost records that were dropped because too many were waiting for a record to ride on
 	LineBytes    uint64        // of lines taken, before compression
 	PayloadBytes uint64        // of entries taken, decoded, as they were sent
-	BilledBytes  uint64        // of entries taken, each rounded up to BillingStep
+	BilledBytes  uint64        // of entries taken, as a [Biller] charges for them; 0 if the sink is none
 	BytesUp      uint64        // sent, all overhead included; 0 if the sink does not count
 	BytesDown    uint64        // received, likewise
 	CallTime     time.Duration // of the last call
 
-	Day         string // in UTC, that the next two count; empty: the date is not known yet
-	DayBytes    uint64 // both ways, all overhead included; 0 if the sink does not count
+	Day         string // in UTC, that the next five count; empty: the date is not known yet
+	DayBytes    uint64 // both ways: the sum of the next two
+	DayUp       uint64 // sent, all overhead included; 0 if the sink does not count
+	DayDown     uint64 // received, likewise
+	DayBilled   uint64 // as BilledBytes
 	DayRecords  uint64 // taken
 	BudgetBytes int64  // that a day may have; 0: no budget
 

@@ -6,7 +6,10 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dial opens a connection. It is (*net.Dialer).DialContext, or a test's.
@@ -18,6 +21,11 @@ const (
 	dialTimeout = 15 * time.Second
 	tlsTimeout  = 20 * time.Second
 )
+
+// unackedMost is how long the other side may leave what was sent without acknowledgement before the kernel gives the connection up (tcp(7),
+// TCP_USER_TIMEOUT): a cell that has gone is found out by that, not by the deadline of a large call. It is more than the queues of a
+// slow modem hold: 64 KiB take 26 s at 20 kbit/s.
+const unackedMost = time.Minute
 
 // How long an unused connection is kept. Carriers forget idle TCP flows, the commonest after two to five minutes, and a
 // forgotten one costs a call its whole deadline; a new one costs one handshake, which resumption makes small. A connection
@@ -56,6 +64,13 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// limitUnacked is a Control of net.Dialer. A kernel that does not know the option leaves it to the deadline.
+func limitUnacked(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedMost/time.Millisecond))
+	})
+}
+
 // newTransport returns the one transport of a sink. HTTP/1.1 only: with one call in flight HTTP/2 has nothing to interleave,
 // and a connection that died silently would be found out by pings of its own only.
 func newTransport(o StreamOptions, sessions *sessions, n *byteCount) *http.Transport {
@@ -64,7 +79,7 @@ func newTransport(o StreamOptions, sessions *sessions, n *byteCount) *http.Trans
 		proxy = nil // whoever dials for us decides where to
 	} else {
 		// No TCP keep-alives: they cost bytes and keep the radio awake, and every call has its own deadline.
-		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).DialContext
+		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1, Control: limitUnacked}).DialContext
 	}
 	return &http.Transport{
 		Proxy: proxy,

@@ -110,6 +110,7 @@ type Uplink struct {
 	backlogEnd    uint64 // records below it were there when Run began: they have waited long enough
 	lost          []buffer.Lost
 	scratch       []byte
+	bills         Biller // the sink, if its destination charges by the entry
 	pack          packer
 	squeeze       squeezer
 	attempt       int       // failures in a row
@@ -122,8 +123,9 @@ type Uplink struct {
 	keptAt        time.Time // when it was last written
 	keepTold      bool      // that it cannot be written
 	counted       bool      // something was counted since
-	wire          uint64    // of the sink's bytes, what was counted
-	budgetWaits   bool      // older records wait for the next day
+	wireUp        uint64    // of the sink's bytes, what was counted
+	wireDown      uint64
+	budgetWaits   bool // older records wait for the next day
 }
 
 // New makes an Uplink that takes records from log. It does nothing until Run is called.
@@ -153,6 +155,7 @@ func New[R Reader](log Log[R], o Options) (*Uplink, error) {
 	u.log.reader = func(from uint64) Reader { return log.Reader(from) }
 	u.log.ack = log.Ack
 	u.log.committed = log.Committed
+	u.bills, _ = o.Sink.(Biller)
 	u.status.State = StateStopped
 	u.pack = packer{join: o.Pack, bytes: firstCallBytes, gzip: o.Gzip, ratio: 1}
 	if o.Gzip {
