@@ -41,7 +41,7 @@ func (f *cloudFlags) complete() error {
 func cloudCommand(open accountOpener) *cobra.Command {
 	f := &cloudFlags{}
 	c := cli.Group("cloud", "Make, look at or take away the stream, its bucket and its role",
-		cloudUpCommand(open, f), cloudStatusCommand(open, f), cloudListCommand(open, f), cloudDownCommand(open, f), cloudPolicyCommand(open, f))
+		cloudUpCommand(open, f), cloudStatusCommand(open, f), cloudListCommand(open, f), cloudDownCommand(open, f), cloudPolicyCommand(open, f), cloudTemplateCommand())
 	p := c.PersistentFlags()
 	p.StringVar(&f.spec.Stream, "stream", cloud.DefaultStream, "the stream's name, as the devices' uplink.stream")
 	p.StringVar(&f.spec.Bucket, "bucket", cloud.DefaultBucket, "the bucket's name; bucket names are shared by the whole world")
@@ -121,6 +121,8 @@ to, and waits until the stream is ACTIVE. It prints the stream's ARN; what it do
 
 Run again, it changes nothing. What is there and is not as it should be is named and left alone; --repair sets it right. Objects
 get keys by the day of their arrival in UTC (2026/11/23/...); what cannot be delivered goes below errors/, which obdfleet report skips.
+
+For an account of a whole fleet see obdfleet cloud template, which has alarms, the devices' role and tables besides.
 
 Credentials come from where the AWS tools look for them: environment, ~/.aws, the machine's role. They need what obdfleet cloud
 policy setup prints.
