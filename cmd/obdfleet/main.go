@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"obdagent/cmd/internal/cli"
+	"obdagent/cmd/obdfleet/internal/cloud"
 )
 
 func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -19,5 +20,5 @@ func rootCommand() *cobra.Command {
 		`obdfleet is the desk's side of obdagent: it reads back what a fleet has delivered, and reports on it.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config.`,
-		reportCommand(), cli.VersionCommand("obdfleet"))
+		cloudCommand(cloud.Open), reportCommand(), cli.VersionCommand("obdfleet"))
 }
