@@ -33,7 +33,7 @@ func newFilter(o Options) filter {
 	}
 	if !o.From.IsZero() {
 		f.from = ceilMilli(o.From)
-		f.day = o.From.UTC().Add(-folderSlack).Format(dayLayout)
+		f.day = FirstFolder(o.From)
 	}
 	if !o.To.IsZero() {
 		f.to = ceilMilli(o.To)
@@ -56,6 +56,15 @@ func (f *filter) wants(v *values) (wanted, noTime bool) {
 	}
 	ms := v.time.UnixMilli()
 	return f.from <= ms && ms < f.to, false
+}
+
+// FirstFolder returns the first year/month/day folder, as 2006/01/02, that can hold a record of that time or later; "" for the zero
+// time.
+func FirstFolder(from time.Time) string {
+	if from.IsZero() {
+		return ""
+	}
+	return from.UTC().Add(-folderSlack).Format(dayLayout)
 }
 
 const dayLayout = "2006/01/02"

@@ -29,6 +29,8 @@ type reportFlags struct {
 	gap       time.Duration
 	tmp       string
 	draw      drawFlags
+	engine    string
+	athena    athenaFlags
 }
 
 func reportCommand() *cobra.Command {
@@ -55,12 +57,7 @@ Exit status: 0 all is well, 1 no records, or lines or objects had to be left out
   obdfleet report s3://sd-vehicle-data/ --vin WVWZZZ1JZXW000001 --from 2026-11-23 --to 2026-11-23 --html monday.html
   obdfleet report /srv/delivered --csv > fleet.csv
   obdfleet report s3://sd-vehicle-data --endpoint http://127.0.0.1:5000`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("give a source: a directory, a file or s3://BUCKET/PREFIX")
-			}
-			return nil
-		},
+		Args: func(*cobra.Command, []string) error { return nil }, // which depends on the engine
 		RunE: func(c *cobra.Command, args []string) error { return runReport(c, args, f) },
 	}
 	flags := c.Flags()
@@ -76,6 +73,8 @@ Exit status: 0 all is well, 1 no records, or lines or objects had to be left out
 	flags.DurationVar(&f.gap, "gap", report.DefaultGap, "time between two records above which some are missing")
 	flags.StringVar(&f.tmp, "tmp", "", "directory for temporary files (default: the system's, "+os.TempDir()+" here)")
 	f.draw.add(c)
+	flags.StringVar(&f.engine, "engine", engineBuiltIn, "what reckons: builtin reads the objects here, athena asks Athena over their Glue table")
+	f.athena.add(c)
 	return c
 }
 
@@ -87,6 +86,25 @@ func runReport(c *cobra.Command, locations []string, f reportFlags) error {
 	options, err := readOptions(f)
 	if err != nil {
 		return err
+	}
+	switch f.engine {
+	case engineAthena:
+		if err := onlyFor(c, engineBuiltIn, "fields", "stream-format", "tmp", "html", "gpx", "geojson"); err != nil {
+			return err
+		}
+		if len(locations) > 0 {
+			return fmt.Errorf("%s: Athena reads its table: say --table instead of a source", locations[0])
+		}
+		return runAthena(c, f, options)
+	case engineBuiltIn:
+		if err := onlyFor(c, engineAthena, "database", "table", "workgroup", "output"); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("--engine %s: choose %s or %s", f.engine, engineBuiltIn, engineAthena)
+	}
+	if len(locations) == 0 {
+		return errors.New("give a source: a directory, a file or s3://BUCKET/PREFIX")
 	}
 	source, err := openSources(c.Context(), locations, f.s3)
 	if err != nil {
@@ -110,6 +128,16 @@ func runReport(c *cobra.Command, locations []string, f reportFlags) error {
 		return cli.Failure{Err: err}
 	}
 	return printReport(c.OutOrStdout(), r, f)
+}
+
+// onlyFor refuses flags that are given and mean nothing to the engine chosen.
+func onlyFor(c *cobra.Command, engine string, flags ...string) error {
+	for _, name := range flags {
+		if c.Flags().Changed(name) {
+			return fmt.Errorf("--%s is for --engine %s", name, engine)
+		}
+	}
+	return nil
 }
 
 // explain says what a report that did not come about was stopped by.

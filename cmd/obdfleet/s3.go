@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -102,14 +101,8 @@ func checkBucket(name string) error {
 
 // s3Client returns a client with the credentials of the default chain. Nothing is asked of the network yet.
 func s3Client(ctx context.Context, f s3Flags) (*s3.Client, error) {
-	if f.region != "" && !regionForm.MatchString(f.region) {
-		return nil, fmt.Errorf("--region %s: no region looks like that: give one as us-east-1 or eu-central-1", f.region)
-	}
-	if f.endpoint != "" {
-		u, err := url.Parse(f.endpoint)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return nil, fmt.Errorf("--endpoint %s is not a URL: give one as http://127.0.0.1:5000", f.endpoint)
-		}
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	set, err := config.LoadDefaultConfig(ctx, config.WithRegion(f.region), config.WithDefaultRegion(defaultRegion))
 	if err != nil {
