@@ -10,6 +10,7 @@
 //	moto           moto_server on PATH: a look-alike of Firehose, S3 and IAM
 //	nmea           recordings of receivers in ../shared/nmea beside the checkout
 //	contract       ../shared/contract.md beside the checkout: what existing readers rely on, and their code
+//	duckdb         the npm package @duckdb/node-api, in the directory that OBDAGENT_TEST_DUCKDB names, and Node.js
 //	python-MODULE  the module in the system's Python, /usr/bin/python3 (python-boto3, python-pandas ...)
 //	NAME           any other name: the program NAME on PATH (gpsd, chromium ...)
 package agenttest

@@ -51,6 +51,8 @@ func have(t testing.TB, need string) error {
 		return exists(beside(t, "nmea"))
 	case need == "contract":
 		return exists(beside(t, contractPage))
+	case need == "duckdb":
+		return haveDuckDB()
 	case isModule:
 		return imports(t, module)
 	default:

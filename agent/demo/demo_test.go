@@ -61,7 +61,7 @@ func TestTheDemosReportIsTheTruth(t *testing.T) {
 	if got := r.Report.Total.MaxSpeed; math.Abs(got-fastest) > 2 || fastest < 10 {
 		t.Errorf("the report's maximum speed is %.1f km/h, the van's was %.1f km/h", got, fastest)
 	}
-	if got := r.Report.Total.Distance; math.Abs(got-way) > 0.05*way {
+	if got := r.Report.Total.Distance(); math.Abs(got-way) > 0.05*way {
 		t.Errorf("the report's distance is %.1f m, the van's was %.1f m", 1000*got, 1000*way)
 	}
 

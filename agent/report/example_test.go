@@ -33,7 +33,7 @@ func ExampleRead() {
 		return
 	}
 	for _, v := range r.Vehicles {
-		fmt.Printf("%s: %d records, at most %g km/h, %.1f m\n", v.VIN, v.Records, v.MaxSpeed, v.Distance*1000)
+		fmt.Printf("%s: %d records, at most %g km/h, %.1f m\n", v.VIN, v.Records, v.MaxSpeed, v.Distance()*1000)
 	}
 	fmt.Println(delivered["939ed1d1-1740-420c-8906-445278573c80"])
 	// Output:

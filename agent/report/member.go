@@ -13,9 +13,9 @@ import (
 const (
 	// maxNested is 2 because devices may pack what they send, and the stream may pack what it delivers.
 	maxNested = 2
-	// maxMember is how much of a gzip member is unpacked before its lines count. A device's member holds at most what fits
-	// into a Firehose record (1,000 KiB packed); at the 5 to 12 times that its lines shrink, that fits in here.
-	maxMember = 16 << 20
+	// maxMember is how much of a gzip member is unpacked before its lines count. A device's member holds 2 MiB of lines at most
+	// (agent/uplink, mostGzipLines).
+	maxMember = 2<<20 + 1
 )
 
 // gzipMagic is ID1, ID2 and CM=deflate of RFC 1952, section 2.3.1. No line begins with it.
@@ -39,6 +39,7 @@ func (r *reader) member(ctx context.Context, in *bufio.Reader, depth int) error 
 	m := &r.members[depth]
 	if m.lines == nil {
 		m.lines = bufio.NewReaderSize(nil, maxLine)
+		m.text.Grow(64 << 10)
 	}
 	start, before := r.offset(), r.number
 	err := m.gzip.Reset(in)
@@ -59,6 +60,8 @@ func (r *reader) member(ctx context.Context, in *bufio.Reader, depth int) error 
 	switch {
 	case err == nil:
 		return nil
+	case r.err != nil:
+		return r.err
 	case r.input.err != nil:
 		return r.input.err
 	case ctx.Err() != nil:

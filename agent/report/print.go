@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -26,19 +25,34 @@ func (r *Report) Problems() []string {
 		d := r.FirstDamaged[0]
 		p = append(p, fmt.Sprintf("%s left out: %s line %d: %s", count(r.Damaged, "damaged line", "damaged lines"), printable(d.Object), d.Line, d.Reason))
 	}
-	if r.Total.Records == 0 {
+	switch {
+	case r.Total.Records > 0:
+	case r.Elsewhere:
+		p = append(p, "no records: check that this is the table of what the stream delivers, and what is asked for")
+	case r.Filtered > 0:
+		p = append(p, fmt.Sprintf("no records that are asked for: %s left out", count(r.Filtered, "line is", "lines are")))
+	default:
 		p = append(p, fmt.Sprintf("no records in %s%s: check that this is where the stream delivers to", count(r.Objects, "object", "objects"), r.Skipped.suffix()))
 	}
 	return p
 }
 
-// Table prints the report for a person: a row for each vehicle, the total, and what was left out.
+// Table prints the report for a person: a row for each vehicle, the total, and what was left out. CO2 and fuel have columns only
+// where somebody knows them.
 func (r *Report) Table(w io.Writer) error {
-	rows := [][]string{{"VIN", "RECORDS", "MAX KM/H", "KM", "FIRST", "LAST", "DUPLICATES"}}
-	for _, v := range r.Vehicles {
-		rows = append(rows, v.row(v.VIN, r.NoIDs))
+	rows := [][]string{{"VIN", "RECORDS", "MAX KM/H", "MEAN", "KM", "MOVING", "IDLE", "GAPS"}}
+	co2, fuel := r.Total.CO2Time > 0, r.Total.FuelTime > 0
+	if co2 {
+		rows[0] = append(rows[0], "CO2 KG")
 	}
-	rows = append(rows, r.Total.row("total", r.NoIDs))
+	if fuel {
+		rows[0] = append(rows[0], "FUEL L")
+	}
+	rows[0] = append(rows[0], "FIRST", "LAST", "DUPLICATES")
+	for _, v := range r.Vehicles {
+		rows = append(rows, v.row(v.VIN, r.NoIDs, co2, fuel))
+	}
+	rows = append(rows, r.Total.row("total", r.NoIDs, co2, fuel))
 
 	var b strings.Builder
 	width := make([]int, len(rows[0]))
@@ -60,10 +74,33 @@ func (r *Report) Table(w io.Writer) error {
 		b.WriteByte('\n')
 	}
 
-	fmt.Fprintf(&b, "\n%s, %s, %s%s\n", count(r.Objects, "object", "objects"), count(int(r.Bytes), "byte", "bytes"),
-		count(r.Lines, "line", "lines"), r.Skipped.suffix())
+	b.WriteByte('\n')
+	if !r.Elsewhere {
+		fmt.Fprintf(&b, "%s, %s, %s%s\n", count(r.Objects, "object", "objects"), count(int(r.Bytes), "byte", "bytes"),
+			count(r.Lines, "line", "lines"), r.Skipped.suffix())
+	}
+	if r.Filtered > 0 {
+		fmt.Fprintf(&b, "%s not asked for", count(r.Filtered, "line", "lines"))
+		if r.FilteredUndated > 0 {
+			fmt.Fprintf(&b, ", %d of them without a time", r.FilteredUndated)
+		}
+		b.WriteByte('\n')
+	}
+	if r.Total.Gaps > 0 {
+		fmt.Fprintf(&b, "%s of more than %s between records, %s in all, the longest %s\n", count(r.Total.Gaps, "gap", "gaps"),
+			r.Gap, clock(r.Total.GapTime), clock(r.Total.LongestGap))
+	}
+	if r.Total.Blind > 0 {
+		fmt.Fprintf(&b, "%s without a speed: neither moving nor idle\n", clock(r.Total.Blind))
+	}
+	if t := r.Total.Moving + r.Total.Idle + r.Total.Blind; co2 && r.Total.CO2Time < t {
+		fmt.Fprintf(&b, "CO2 is known for %s of %s\n", clock(r.Total.CO2Time), clock(t))
+	}
+	if t := r.Total.Moving + r.Total.Idle + r.Total.Blind; fuel && r.Total.FuelTime < t {
+		fmt.Fprintf(&b, "fuel is known for %s of %s\n", clock(r.Total.FuelTime), clock(t))
+	}
 	if r.Total.Undated > 0 {
-		fmt.Fprintf(&b, "%s without a time: counted, but not part of first, last and km\n", count(r.Total.Undated, "record", "records"))
+		fmt.Fprintf(&b, "%s without a time: counted, but part of no other figure than the maximum speed\n", count(r.Total.Undated, "record", "records"))
 	}
 	if r.Total.Jumps > 0 {
 		fmt.Fprintf(&b, "%s over %d km/h between positions: not part of km\n", count(r.Total.Jumps, "jump", "jumps"), maxPlausible)
@@ -106,23 +143,52 @@ func (s Skipped) suffix() string {
 	if s.Temporary > 0 {
 		t += fmt.Sprintf(", %d skipped as hidden or temporary", s.Temporary)
 	}
+	if s.Before > 0 {
+		t += fmt.Sprintf(", %d skipped in the folders of earlier days", s.Before)
+	}
 	return t
 }
 
-func (v Vehicle) row(name string, noIDs bool) []string {
-	top, duplicates := "-", strconv.Itoa(v.Duplicates)
-	if !math.IsNaN(v.MaxSpeed) {
-		top = strconv.FormatFloat(v.MaxSpeed, 'f', 1, 64)
-	}
+func (v Vehicle) row(name string, noIDs, co2, fuel bool) []string {
+	duplicates := strconv.Itoa(v.Duplicates)
 	if noIDs {
 		duplicates = "-"
 	}
-	return []string{name, strconv.Itoa(v.Records), top, strconv.FormatFloat(v.Distance, 'f', 3, 64), moment(v.First), moment(v.Last), duplicates}
+	row := []string{name, strconv.Itoa(v.Records), known(v.MaxSpeed, 1), known(v.MeanSpeed(), 1), known(v.Distance(), 3),
+		clock(v.Moving), clock(v.Idle), strconv.Itoa(v.Gaps)}
+	if co2 {
+		row = append(row, known(v.CO2(), 3))
+	}
+	if fuel {
+		row = append(row, known(v.Fuel(), 3))
+	}
+	return append(row, second(v.First), second(v.Last), duplicates)
+}
+
+// known prints a number, or a dash for NaN.
+func known(x float64, decimals int) string {
+	if math.IsNaN(x) {
+		return "-"
+	}
+	return strconv.FormatFloat(x, 'f', decimals, 64)
+}
+
+// clock prints a duration as hours, minutes and seconds.
+func clock(d time.Duration) string {
+	s := int64(d.Round(time.Second) / time.Second)
+	return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
+}
+
+func second(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 func moment(t time.Time) string {
 	if t.IsZero() {
-		return "-"
+		return ""
 	}
 	return t.UTC().Format(TimeLayout)
 }
@@ -140,92 +206,4 @@ func printable(key string) string {
 		return strconv.Quote(key)
 	}
 	return key
-}
-
-// The JSON form. Units are in the names; a value that is not known is null.
-type (
-	reportJSON struct {
-		Vehicles   []vehicleJSON  `json:"vehicles"`
-		Total      vehicleJSON    `json:"total"`
-		Objects    int            `json:"objects"`
-		Bytes      int64          `json:"bytes"`
-		Lines      int            `json:"lines"`
-		Skipped    skippedJSON    `json:"skipped"`
-		Damaged    damagedJSON    `json:"damaged"`
-		Unreadable unreadableJSON `json:"unreadable"`
-	}
-	vehicleJSON struct {
-		VIN        string   `json:"vin,omitempty"`
-		Records    int      `json:"records"`
-		MaxKmh     *float64 `json:"max_kmh"`
-		DistanceKm float64  `json:"distance_km"`
-		Jumps      int      `json:"jumps"`
-		First      *string  `json:"first"`
-		Last       *string  `json:"last"`
-		Duplicates *int     `json:"duplicates"`
-		Undated    int      `json:"undated"`
-	}
-	skippedJSON struct {
-		ErrorPrefix int `json:"error_prefix"`
-		Temporary   int `json:"temporary"`
-	}
-	damagedJSON struct {
-		Count int          `json:"count"`
-		First []damageJSON `json:"first"`
-	}
-	unreadableJSON struct {
-		Count int          `json:"count"`
-		First []damageJSON `json:"first"`
-	}
-	damageJSON struct {
-		Object string `json:"object"`
-		Line   int    `json:"line,omitempty"`
-		Reason string `json:"reason"`
-	}
-)
-
-// JSON prints the report for a program: one indented object. Distances are rounded to 1 mm, the noise of the sum.
-func (r *Report) JSON(w io.Writer) error {
-	out := reportJSON{
-		Vehicles:   []vehicleJSON{},
-		Total:      r.Total.json(r.NoIDs),
-		Objects:    r.Objects,
-		Bytes:      r.Bytes,
-		Lines:      r.Lines,
-		Skipped:    skippedJSON(r.Skipped),
-		Damaged:    damagedJSON{Count: r.Damaged, First: []damageJSON{}},
-		Unreadable: unreadableJSON{Count: r.UnreadableCount, First: []damageJSON{}},
-	}
-	for _, v := range r.Vehicles {
-		out.Vehicles = append(out.Vehicles, v.json(r.NoIDs))
-	}
-	for _, d := range r.FirstDamaged {
-		out.Damaged.First = append(out.Damaged.First, damageJSON(d))
-	}
-	for _, u := range r.Unreadable {
-		out.Unreadable.First = append(out.Unreadable.First, damageJSON{Object: u.Object, Reason: u.Reason})
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	if err := e.Encode(out); err != nil {
-		return fmt.Errorf("print report: %w", err)
-	}
-	return nil
-}
-
-func (v Vehicle) json(noIDs bool) vehicleJSON {
-	j := vehicleJSON{
-		VIN: v.VIN, Records: v.Records, DistanceKm: math.Round(v.Distance*1e6) / 1e6, Jumps: v.Jumps, Undated: v.Undated,
-	}
-	if !math.IsNaN(v.MaxSpeed) {
-		j.MaxKmh = &v.MaxSpeed
-	}
-	if !v.First.IsZero() {
-		first, last := moment(v.First), moment(v.Last)
-		j.First, j.Last = &first, &last
-	}
-	if !noIDs {
-		j.Duplicates = &v.Duplicates
-	}
-	return j
 }

@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"os"
+	"runtime"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/google/uuid"
@@ -38,8 +43,37 @@ type Options struct {
 	Fields []string
 	// Format of the lines. Default: FormatAuto.
 	Format Format
-	// Each, unless nil, is called for every line that is not damaged, duplicates included, in the order of reading.
+	// VINs, From and To choose the lines that count, by the record's own VIN and time, From <= time < To; a record without a time
+	// is in neither. UnknownVIN chooses those without a VIN. Zero values choose all.
+	VINs     []string
+	From, To time.Time
+	// Gap is the time between two records of a vehicle above which records are missing. Default: DefaultGap.
+	Gap time.Duration
+	// Tmp is the directory for temporary files, which are needed for more than about 80,000 records and take up to 80 bytes a record.
+	// Default: os.TempDir.
+	Tmp string
+	// Workers is how many objects are read at once. Default: one for each processor, 8 at most.
+	Workers int
+	// Each, unless nil, is called for every line that counts or is a duplicate, in the order of reading: objects are read one at a
+	// time then.
 	Each func(Line)
+	// Track, unless nil, is called at the end for each record that counts and has a time, by VIN and time, the unknown VIN last. An
+	// error of it ends the reading.
+	Track func(TrackPoint) error
+	// Progress, unless nil, is called now and then, by one goroutine at a time.
+	Progress func(Progress)
+}
+
+// Progress is how far reading has come.
+type Progress struct {
+	// Objects and Bytes, as stored, that have been read.
+	Objects int
+	Bytes   int64
+	// Listed is the bytes of all objects found so far.
+	Listed int64
+	// Sorting says that all is read, and Done, from 0 to 1, how far it is put in order.
+	Sorting bool
+	Done    float64
 }
 
 const (
@@ -50,100 +84,126 @@ const (
 	KeepDamaged = 20
 	// A context is looked at once per so many lines: often enough to stop at once, too seldom to cost anything.
 	linesPerContextCheck = 4096
+	// maxWorkers bounds the memory that buffers take. What is read from S3 is more often bound by the line than by processors.
+	maxWorkers = 8
+	// listAhead is how many objects may be listed before they are read.
+	listAhead = 1024
 )
 
 // Read reads all objects of the source and sums them up. An object that cannot be read is reported and passed over. The error
-// is that of the options, of a listing that broke off, or of the context; there is no report then.
+// is that of the options, of a listing that broke off, of a temporary file ([TempError]), of Track, or of the context; there is no
+// report then.
 func Read(ctx context.Context, source Source, o Options) (*Report, error) {
-	layout, err := NewLayout(o.Fields...)
+	r, err := read(ctx, source, o)
 	if err != nil {
 		return nil, fmt.Errorf("read records: %w", err)
+	}
+	return r, nil
+}
+
+func read(ctx context.Context, source Source, o Options) (*Report, error) {
+	layout, err := NewLayout(o.Fields...)
+	if err != nil {
+		return nil, err
 	}
 	if o.Format == "" {
 		o.Format = FormatAuto
 	}
 	if _, err := ParseFormat(string(o.Format)); err != nil {
-		return nil, fmt.Errorf("read records: %w", err)
+		return nil, err
 	}
-	r := reader{
-		report:   &Report{},
-		layout:   layout,
-		options:  o,
-		plain:    bufio.NewReaderSize(nil, maxLine),
-		seen:     make(map[uuid.UUID]struct{}),
-		vehicles: make(map[string]*vehicle),
+	if o.Gap <= 0 {
+		o.Gap = DefaultGap
 	}
-	for object, err := range source.Objects(ctx) {
-		if err != nil {
-			return nil, fmt.Errorf("read records: %w", err)
-		}
-		if r.report.Skipped.skip(object.Key) {
-			continue
-		}
-		r.object(ctx, object)
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("read records: %w", err)
-		}
+	if o.Tmp == "" {
+		o.Tmp = os.TempDir()
 	}
-	r.finish()
-	return r.report, nil
+	if o.Workers <= 0 {
+		o.Workers = min(runtime.GOMAXPROCS(0), maxWorkers)
+	}
+	if o.Each != nil {
+		o.Workers = 1
+	}
+	c := newCollector(layout, o)
+	defer c.ids.close()
+	if err := c.objects(ctx, source); err != nil {
+		return nil, err
+	}
+	return c.finish(ctx)
 }
 
-// reader is the state of one Read.
+// reader reads objects, one after the other.
 type reader struct {
-	report   *Report
-	layout   Layout
-	options  Options
-	seen     map[uuid.UUID]struct{}
-	vehicles map[string]*vehicle
-	plain    *bufio.Reader // of the object as stored
-	members  [maxNested]memberReader
+	*collector
+	chunk   *chunk
+	plain   *bufio.Reader // of the object as stored
+	members [maxNested]memberReader
+	vin     []byte // the last line's, and its number: the next line's is mostly the same
+	vehicle int
 
-	key    string       // the object being read
-	number int          // its lines so far
-	input  *objectInput // its bytes
+	// Of the object being read.
+	place  int    // among all objects
+	key    string // as shown
+	number int    // its lines so far
+	input  *objectInput
+	found  found
+	err    error // of a temporary file: reading is over
 }
 
 // objectInput counts an object's bytes and tells a source that failed from data that is damaged.
 type objectInput struct {
 	io.Reader
-	n   int64
-	err error
+	collector *collector
+	n         int64
+	told      int64 // of n
+	err       error
 }
+
+// progressStep is how many bytes are read before progress is told.
+const progressStep = 256 << 10
 
 func (in *objectInput) Read(p []byte) (int, error) {
 	n, err := in.Reader.Read(p)
 	in.n += int64(n)
+	if in.n-in.told >= progressStep || err != nil {
+		in.collector.progress(in.n - in.told)
+		in.told = in.n
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		in.err = err
 	}
 	return n, err
 }
 
-func (r *reader) object(ctx context.Context, o Object) {
-	r.key, r.number = o.Key, 0
-	r.report.Objects++
+// object reads one object and adds what was found to the report.
+func (r *reader) object(ctx context.Context, o Object, place int) error {
+	r.key, r.place, r.number, r.found = o.name(), place, 0, found{}
 	in, err := o.Open(ctx)
 	if err != nil {
 		r.unreadable(err)
-		return
+	} else {
+		r.input = &objectInput{Reader: in, collector: r.collector}
+		r.plain.Reset(r.input)
+		if kind := foreign(r.plain); kind != "" {
+			r.unreadable(fmt.Errorf("is %s: text and JSON lines, plain or gzip, can be read", kind))
+		} else if err := r.lines(ctx, r.plain, 0); err != nil && ctx.Err() == nil && r.err == nil {
+			r.unreadable(fmt.Errorf("after line %d: %w", r.number, err))
+		}
+		r.found.bytes = r.input.n
+		// All that was wanted of a file or a download has been read: a failing Close can take nothing of it away.
+		_ = in.Close()
 	}
-	r.input = &objectInput{Reader: in}
-	r.plain.Reset(r.input)
-	if kind := foreign(r.plain); kind != "" {
-		r.unreadable(fmt.Errorf("is %s: text and JSON lines, plain or gzip, can be read", kind))
-	} else if err := r.lines(ctx, r.plain, 0); err != nil && ctx.Err() == nil {
-		r.unreadable(fmt.Errorf("after line %d: %w", r.number, err))
+	r.collector.add(place, &r.found)
+	if r.err != nil {
+		return r.err
 	}
-	r.report.Bytes += r.input.n
-	// All that was wanted of a file or a download has been read: a failing Close can take nothing of it away.
-	_ = in.Close()
+	return ctx.Err()
 }
 
 func (r *reader) unreadable(err error) {
-	r.report.UnreadableCount++
-	if len(r.report.Unreadable) < KeepDamaged {
-		r.report.Unreadable = append(r.report.Unreadable, Unreadable{Object: r.key, Reason: oneLine(err)})
+	r.found.unreadableCount++
+	if len(r.found.unreadable) < KeepDamaged {
+		r.found.unreadable = append(r.found.unreadable, Unreadable{Object: r.key, Reason: oneLine(err)})
 	}
 }
 
@@ -191,6 +251,9 @@ func (r *reader) lines(ctx context.Context, in *bufio.Reader, depth int) error {
 			return nil
 		default:
 			return err
+		}
+		if r.err != nil {
+			return r.err
 		}
 		if r.number%linesPerContextCheck == 0 {
 			if err := ctx.Err(); err != nil {
@@ -241,12 +304,50 @@ func (r *reader) line(line []byte, ended bool) {
 }
 
 func (r *reader) damaged(err error) {
-	r.report.Lines++
-	r.report.Damaged++
-	if len(r.report.FirstDamaged) < KeepDamaged {
-		d := Damage{Object: r.key, Line: r.number, Reason: oneLine(err)}
-		r.report.FirstDamaged = append(r.report.FirstDamaged, d)
+	r.found.lines++
+	r.found.damagedCount++
+	if len(r.found.damaged) < KeepDamaged {
+		r.found.damaged = append(r.found.damaged, Damage{Object: r.key, Line: r.number, Reason: oneLine(err)})
 	}
+}
+
+// add takes a line that is whole.
+func (r *reader) add(v values, raw []byte) {
+	r.found.lines++
+	if wanted, noTime := r.filter.wants(&v); !wanted {
+		r.found.filtered++
+		if noTime {
+			r.found.filteredUndated++
+		}
+		return
+	}
+	if r.vehicle < 0 || !bytes.Equal(v.vin, r.vin) {
+		r.vin = append(r.vin[:0], v.vin...)
+		r.vehicle = r.vehicleNumber(v.vin)
+	}
+	id := v.id
+	if !v.hasID {
+		id = r.standIn()
+	}
+	row, err := r.chunk.next()
+	if err != nil {
+		r.err = err
+		return
+	}
+	v.sample().putByID(row, id, r.vehicle)
+	if r.options.Each != nil {
+		r.options.Each(Line{
+			Object: r.key, Number: r.number, ID: v.id, Time: v.time, VIN: string(v.vin), Lon: v.lon, Lat: v.lat, Speed: v.speed, Raw: raw,
+		})
+	}
+}
+
+// standIn is the id of a line without one, which nothing else has: all ones is no UUID that is ever made (RFC 9562, section 5.10),
+// nor are those a few below it.
+func (r *reader) standIn() (id uuid.UUID) {
+	binary.BigEndian.PutUint64(id[:8], math.MaxUint64-uint64(r.place))
+	binary.BigEndian.PutUint64(id[8:], uint64(r.number))
+	return id
 }
 
 // oneLine returns the error's text as one line that cannot steer a terminal: it may hold names and answers of others.

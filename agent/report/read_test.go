@@ -72,8 +72,8 @@ func read(t *testing.T, source report.Source, o report.Options) *report.Report {
 	if err != nil {
 		t.Fatalf("Read: %v", err)
 	}
-	if got := r.Total.Records + r.Total.Duplicates + r.Damaged; got != r.Lines {
-		t.Errorf("records + duplicates + damaged = %d, but there are %d lines", got, r.Lines)
+	if got := r.Total.Records + r.Total.Duplicates + r.Damaged + r.Filtered; got != r.Lines {
+		t.Errorf("records + duplicates + damaged + filtered = %d, but there are %d lines", got, r.Lines)
 	}
 	return r
 }
@@ -150,7 +150,7 @@ func TestRead(t *testing.T) {
 			if !cmp.Equal(r.Total.MaxSpeed, test.maxSpeed, cmpopts.EquateNaNs()) {
 				t.Errorf("maximum speed %v, want %v", r.Total.MaxSpeed, test.maxSpeed)
 			}
-			if got := r.Total.Distance * 1000; math.Abs(got-test.metres) > 0.05 {
+			if got := r.Total.Distance() * 1000; math.Abs(got-test.metres) > 0.05 {
 				t.Errorf("distance %.3f m, want %v", got, test.metres)
 			}
 			var damaged, unreadable []string
@@ -215,9 +215,9 @@ func TestEachSeesEveryGoodLineInOrder(t *testing.T) {
 	lines := strings.SplitAfter(drive, "\n")
 	var got []string
 	read(t, objects{"a", lines[0] + "rubbish\n" + lines[1], "b", lines[0]}, report.Options{Each: func(l report.Line) {
-		got = append(got, fmt.Sprintf("%s:%d %s %v %s", l.Object, l.Number, l.ID, l.Duplicate, l.Raw[len(l.Raw)-4:]))
+		got = append(got, fmt.Sprintf("%s:%d %s %s", l.Object, l.Number, l.ID, l.Raw[len(l.Raw)-4:]))
 	}})
-	want := []string{"a:1 " + id(1) + " false 0 36", "a:3 " + id(2) + " false 36.4", "b:1 " + id(1) + " true 0 36"}
+	want := []string{"a:1 " + id(1) + " 0 36", "a:3 " + id(2) + " 36.4", "b:1 " + id(1) + " 0 36"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}

@@ -19,11 +19,15 @@ import (
 type Object struct {
 	// Key names the object within its source, with slashes.
 	Key string
+	// Source is put before the key where the object is named, if there are several sources.
+	Source string
 	// Size is the number of bytes as stored, or -1 where the source does not know it.
 	Size int64
 	// Open starts reading the object. Whoever called it closes the reader. The context covers the reading too.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }
+
+func (o Object) name() string { return o.Source + o.Key }
 
 // A Source lists objects.
 type Source interface {
@@ -108,6 +112,27 @@ func (directory) file(key, name string) Object {
 }
 
 var errNotRegular = errors.New("not a regular file")
+
+// All is the source of the objects of several sources, one source after the other. Names are what stands before the keys.
+func All(names []string, sources []Source) Source { return all{names, sources} }
+
+type all struct {
+	names   []string
+	sources []Source
+}
+
+func (a all) Objects(ctx context.Context) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for i, s := range a.sources {
+			for o, err := range s.Objects(ctx) {
+				o.Source = a.names[i]
+				if !yield(o, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
 
 // errorPrefixes are the folders in which Firehose keeps what it could not deliver. The first is the one that this project's
 // stream is made with; the others are the output types that Firehose puts there by itself (Amazon Data Firehose Developer

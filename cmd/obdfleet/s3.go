@@ -7,7 +7,8 @@ import (
 	"io"
 	"iter"
 	"net/http"
-	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -32,27 +33,56 @@ type usageError struct{ err error }
 func (u usageError) Error() string { return u.err.Error() }
 func (u usageError) Unwrap() error { return u.err }
 
-// openSource returns the source at location: s3://BUCKET/PREFIX, a directory or a file. Errors are usage or config.
-func openSource(ctx context.Context, location string, f s3Flags) (report.Source, error) {
-	scheme, rest, isURL := strings.Cut(location, "://")
-	switch {
-	case !isURL:
-		if f != (s3Flags{}) {
-			return nil, fmt.Errorf("%s is a directory: --endpoint and --region are for s3://BUCKET/PREFIX", location)
+// openSources returns the source of all locations: s3://BUCKET/PREFIX, directories and files. Errors are usage or config.
+func openSources(ctx context.Context, locations []string, f s3Flags) (report.Source, error) {
+	var client *s3.Client // one for all buckets, so that connections are kept
+	names, sources := make([]string, len(locations)), make([]report.Source, len(locations))
+	for i, location := range locations {
+		scheme, rest, isURL := strings.Cut(location, "://")
+		switch {
+		case !isURL:
+			source, err := directorySource(location)
+			if err != nil {
+				return nil, err
+			}
+			sources[i] = source
+			if len(locations) > 1 {
+				names[i] = nameOf(location)
+			}
+			continue
+		case scheme != "s3":
+			return nil, fmt.Errorf("%s: cannot read %s: give a directory or s3://BUCKET/PREFIX", location, scheme+"://")
 		}
-		return directorySource(location)
-	case scheme != "s3":
-		return nil, fmt.Errorf("%s: cannot read %s: give a directory or s3://BUCKET/PREFIX", location, scheme+"://")
+		bucket, prefix, _ := strings.Cut(rest, "/")
+		if err := checkBucket(bucket); err != nil {
+			return nil, fmt.Errorf("%s: %w", location, err)
+		}
+		if client == nil {
+			var err error
+			if client, err = s3Client(ctx, f); err != nil {
+				return nil, err
+			}
+		}
+		sources[i] = s3Source{client: client, bucket: bucket, prefix: prefix, endpoint: f.endpoint}
+		if len(locations) > 1 {
+			names[i] = "s3://" + bucket + "/"
+		}
 	}
-	bucket, prefix, _ := strings.Cut(rest, "/")
-	if err := checkBucket(bucket); err != nil {
-		return nil, fmt.Errorf("%s: %w", location, err)
+	if client == nil && f != (s3Flags{}) {
+		return nil, fmt.Errorf("%s is a directory: --endpoint and --region are for s3://BUCKET/PREFIX", locations[0])
 	}
-	client, err := s3Client(ctx, f)
-	if err != nil {
-		return nil, err
+	if len(sources) == 1 {
+		return sources[0], nil
 	}
-	return s3Source{client: client, bucket: bucket, prefix: prefix, endpoint: f.endpoint}, nil
+	return report.All(names, sources), nil
+}
+
+// nameOf is what stands before the keys of a directory or file, where there are several sources.
+func nameOf(location string) string {
+	if info, err := os.Stat(location); err == nil && !info.IsDir() {
+		location = filepath.Dir(location)
+	}
+	return filepath.ToSlash(strings.TrimSuffix(location, string(filepath.Separator))) + "/"
 }
 
 var (
@@ -71,14 +101,8 @@ func checkBucket(name string) error {
 
 // s3Client returns a client with the credentials of the default chain. Nothing is asked of the network yet.
 func s3Client(ctx context.Context, f s3Flags) (*s3.Client, error) {
-	if f.region != "" && !regionForm.MatchString(f.region) {
-		return nil, fmt.Errorf("--region %s: no region looks like that: give one as us-east-1 or eu-central-1", f.region)
-	}
-	if f.endpoint != "" {
-		u, err := url.Parse(f.endpoint)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return nil, fmt.Errorf("--endpoint %s is not a URL: give one as http://127.0.0.1:5000", f.endpoint)
-		}
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	set, err := config.LoadDefaultConfig(ctx, config.WithRegion(f.region), config.WithDefaultRegion(defaultRegion))
 	if err != nil {
