@@ -42,9 +42,7 @@ func (a *Agent) supervise(ctx context.Context) error {
 			return nil
 		case <-lines.C:
 			s := a.Snapshot()
-			if a.status != nil {
-				a.status.Print(s.Line())
-			}
+			a.print(s.Line())
 			a.notify("STATUS=" + s.Verdict())
 		case <-feed.C:
 			if clock.Boottime()-time.Duration(a.beat.Load()) < stalled {
@@ -80,6 +78,7 @@ func (a *Agent) Snapshot() status.Snapshot {
 		},
 		Buffer: a.bufferStatus(),
 		Uplink: a.uplinkStatus(),
+		Config: a.configStatus(),
 	}
 	if last := a.lastMade.Load(); last != 0 {
 		s.Record.LastAge = ptr(seconds(now - time.Duration(last)))
@@ -88,15 +87,16 @@ func (a *Agent) Snapshot() status.Snapshot {
 		s.Problems = append(s.Problems, status.Problem{Stage: "clock",
 			Text: fmt.Sprintf("the learned time cannot be kept: %v", t.SaveError), Action: "look at the disk that holds buffer.dir"})
 	}
-	s.Judge(a.cfg.Uplink.Linger)
+	s.Judge(a.inForce.Load().Uplink.Linger)
 	return s
 }
 
 func (a *Agent) carStatus(now time.Duration) status.Car {
-	if a.car == nil {
+	car := a.car.now()
+	if car == nil {
 		return status.Car{State: "none"}
 	}
-	c := a.car.Status()
+	c := car.Status()
 	s := status.Car{
 		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Port: c.Port, Baud: c.Baud,
 		Adapter: c.Vehicle.Adapter, Protocol: c.Vehicle.Protocol, ECU: c.Vehicle.ECU, VIN: c.Vehicle.VIN,
@@ -125,10 +125,11 @@ func (a *Agent) carStatus(now time.Duration) status.Car {
 }
 
 func (a *Agent) gpsStatus(now time.Duration) status.GPS {
-	if a.gps == nil {
+	receiver := a.gps.now()
+	if receiver == nil {
 		return status.GPS{State: "none", Fix: "none"}
 	}
-	g := a.gps.Status()
+	g := receiver.Status()
 	s := status.GPS{
 		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Port: g.Port, Baud: g.Baud, Fix: "none",
 		Epochs: g.Epochs, Fixes: g.Fixes, BadSentence: g.BadChecksum + g.BadSentence, NoiseBytes: g.NoiseBytes, Binary: g.Binary,

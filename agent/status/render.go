@@ -93,6 +93,12 @@ func (s *Snapshot) Render(w io.Writer) error {
 	}
 	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp))+" up", today(s.Uplink),
 		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), target, s.Uplink.Reason)
+	switch {
+	case s.Config.Refused != "":
+		row("config", "refused", "the old one is in force", s.Config.Refused)
+	case len(s.Config.RestartNeeded) > 0:
+		row("config", "changed", "a restart is needed for "+strings.Join(s.Config.RestartNeeded, ", "))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -22,6 +22,7 @@ type Snapshot struct {
 	Record Record `json:"record"`
 	Buffer Buffer `json:"buffer"`
 	Uplink Uplink `json:"uplink"`
+	Config Config `json:"config"`
 }
 
 // The states of an agent.
@@ -164,4 +165,13 @@ type Uplink struct {
 	// BudgetBytes is what a day may have; 0: no budget.
 	BudgetBytes int64    `json:"budget_bytes,omitempty"`
 	LastAge     *float64 `json:"last_success_age_s,omitempty"`
+}
+
+// Config is how the running agent's configuration stands to its file.
+type Config struct {
+	LogLevel string `json:"log_level,omitempty"` // debug info warn error
+	// RestartNeeded are the keys that changed since the start and that take effect with the next one.
+	RestartNeeded []string `json:"restart_needed,omitempty"`
+	// Refused is why the file was not taken when it was last read again; the one before is in force.
+	Refused string `json:"refused,omitempty"`
 }

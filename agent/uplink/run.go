@@ -85,6 +85,7 @@ func (u *Uplink) stopped() {
 // step does one thing: waits for the back-off, sends one batch, or waits for something to send.
 func (u *Uplink) step(ctx context.Context) error {
 	draining := u.seeWaiters()
+	u.adjust()
 	u.relink()
 	u.count(0)
 	u.keep(false)

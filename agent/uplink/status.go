@@ -65,8 +65,9 @@ type Status struct {
 func (u *Uplink) Status() Status {
 	u.mu.Lock()
 	s := u.status
+	s.BudgetBytes = u.o.DailyBytes
 	u.mu.Unlock()
-	s.Sink, s.BudgetBytes = u.o.Sink.String(), u.o.DailyBytes
+	s.Sink = u.o.Sink.String()
 	if c, ok := u.o.Sink.(ByteCounter); ok {
 		s.BytesUp, s.BytesDown = c.Bytes()
 	}
