@@ -93,10 +93,14 @@ type Agent struct {
 	undated   atomic.Uint64 // records made before the time was known
 	lastMade  atomic.Int64  // boottime in ns; 0: none yet
 	lastSpeed atomic.Pointer[obd.Sample]
+	noSpeed   atomic.Pointer[string]     // why the latest answer held no speed; nil: it held one
 	curve     *fusion.Curve              // nil without record.curve; used by fuse alone
 	leftOut   atomic.Uint64              // records that curve left out
 	lag       atomic.Pointer[fusion.Lag] // of the receiver behind the car
 	beat      atomic.Int64               // boottime in ns at which fusion last did its round
+
+	judging sync.Mutex     // makes snapshots one at a time
+	history status.History // guarded by judging
 }
 
 // event is what a source has to say; exactly one field is set.

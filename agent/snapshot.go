@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"os"
 	"strconv"
@@ -43,7 +42,7 @@ func (a *Agent) supervise(ctx context.Context) error {
 		case <-lines.C:
 			s := a.Snapshot()
 			a.print(s.Line())
-			a.notify("STATUS=" + s.Verdict())
+			a.notify("STATUS=" + s.Verdict)
 		case <-feed.C:
 			if clock.Boottime()-time.Duration(a.beat.Load()) < stalled {
 				a.notify(daemon.SdNotifyWatchdog)
@@ -60,6 +59,8 @@ func (a *Agent) notify(state string) {
 
 // Snapshot is the state of the agent now. It may be called from any goroutine.
 func (a *Agent) Snapshot() status.Snapshot {
+	a.judging.Lock() // the history wants its snapshots in order
+	defer a.judging.Unlock()
 	now := clock.Boottime()
 	t := a.clock.Status()
 	s := status.Snapshot{
@@ -84,10 +85,9 @@ func (a *Agent) Snapshot() status.Snapshot {
 		s.Record.LastAge = ptr(seconds(now - time.Duration(last)))
 	}
 	if t.SaveError != nil {
-		s.Problems = append(s.Problems, status.Problem{Stage: "clock",
-			Text: fmt.Sprintf("the learned time cannot be kept: %v", t.SaveError), Action: "look at the disk that holds buffer.dir"})
+		s.ClockError = t.SaveError.Error()
 	}
-	s.Judge(a.inForce.Load().Uplink.Linger)
+	a.history.Judge(now, &s)
 	return s
 }
 
@@ -98,9 +98,15 @@ func (a *Agent) carStatus(now time.Duration) status.Car {
 	}
 	c := car.Status()
 	s := status.Car{
-		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Port: c.Port, Baud: c.Baud,
+		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Cause: c.Cause, Port: c.Port, Baud: c.Baud,
 		Adapter: c.Vehicle.Adapter, Protocol: c.Vehicle.Protocol, ECU: c.Vehicle.ECU, VIN: c.Vehicle.VIN,
 		Voltage: number(c.Voltage), SpeedHz: c.SpeedHz, AskedHz: c.AskedHz, Requests: c.Requests, Answers: c.Answers, Failures: c.Failures,
+	}
+	switch {
+	case s.VIN != "":
+		s.VINSrc = "ecu"
+	case a.inForce.Load().Vehicle.VIN != "":
+		s.VIN, s.VINSrc = a.inForce.Load().Vehicle.VIN, "config"
 	}
 	if t := c.Trouble; t != nil {
 		s.MIL, s.DTCs = ptr(t.MIL), t.Stored
@@ -121,6 +127,9 @@ func (a *Agent) carStatus(now time.Duration) status.Car {
 	if last := a.lastSpeed.Load(); last != nil && c.State == obd.StateLive && now-last.Mono < 2*time.Second {
 		s.Speed = number(last.Value)
 	}
+	if why := a.noSpeed.Load(); why != nil && c.State == obd.StateLive {
+		s.SpeedCause = *why
+	}
 	return s
 }
 
@@ -131,7 +140,7 @@ func (a *Agent) gpsStatus(now time.Duration) status.GPS {
 	}
 	g := receiver.Status()
 	s := status.GPS{
-		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Port: g.Port, Baud: g.Baud, Fix: "none",
+		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Cause: string(g.Cause), Port: g.Port, Baud: g.Baud, Fix: "none",
 		Epochs: g.Epochs, Fixes: g.Fixes, BadSentence: g.BadChecksum + g.BadSentence, NoiseBytes: g.NoiseBytes, Binary: g.Binary,
 	}
 	if g.LastFix.Mono == 0 {
@@ -186,7 +195,7 @@ const perPayloadFrom = 1 << 20
 func (a *Agent) uplinkStatus() status.Uplink {
 	u := a.uplink.Status()
 	s := status.Uplink{
-		State: string(u.State), Reason: u.Reason, Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
+		State: string(u.State), Reason: u.Reason, Cause: string(u.Cause), Linger: a.inForce.Load().Uplink.Linger.Seconds(), Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
 		Retried: u.Retried, Aside: u.Aside, BytesUp: u.BytesUp, BytesDown: u.BytesDown,
 		BilledBytes: u.BilledBytes, Day: u.Day, DayBytes: u.DayBytes, DayRecords: u.DayRecords, BudgetBytes: u.BudgetBytes,
 	}

@@ -36,8 +36,8 @@ func customPIDs(cfg *config.Config) []obd.Custom {
 func (a *Agent) carHandler() obd.Handler {
 	return obd.Handler{
 		Sample: func(s obd.Sample) {
-			if s.Signal == obd.SignalSpeed && s.Err == nil {
-				a.lastSpeed.Store(&s)
+			if s.Signal == obd.SignalSpeed {
+				a.tookSpeed(s)
 			}
 			a.send(event{sample: &s})
 		},
@@ -66,6 +66,17 @@ func (a *Agent) carHandler() obd.Handler {
 			}
 		},
 	}
+}
+
+// tookSpeed notes the latest speed, or why there is none.
+func (a *Agent) tookSpeed(s obd.Sample) {
+	if s.Err == nil {
+		a.lastSpeed.Store(&s)
+		a.noSpeed.Store(nil)
+		return
+	}
+	why := obd.Reason(s.Err)
+	a.noSpeed.Store(&why)
 }
 
 func (a *Agent) gpsHandler() gps.Handler {

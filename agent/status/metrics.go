@@ -85,8 +85,8 @@ func by(m Metric, label string, values func(*Snapshot) map[string]uint64) Metric
 	return m
 }
 
-// state is 1 for the state that holds.
-func state(name, help, nonZero string, value func(*Snapshot) string) Metric {
+// oneState is 1 for the state that holds.
+func oneState(name, help, nonZero string, value func(*Snapshot) string) Metric {
 	m := Metric{Name: "obdagent_" + name, Type: "gauge", Help: help, NonZero: nonZero}
 	return by(m, "state", func(s *Snapshot) map[string]uint64 { return map[string]uint64{value(s): 1} })
 }
@@ -103,23 +103,23 @@ var metrics = []Metric{
 		func(s *Snapshot) map[string]uint64 { return map[string]uint64{s.Version: 1} }),
 	gauge("uptime_seconds", "Time since the agent started.", "A small value again and again: it restarts; look at the journal.",
 		func(s *Snapshot) float64 { return s.Uptime }),
-	gauge("degraded", "Whether a stage does not do its part.", "1: obdagent status says which stage, and what to do next.",
-		func(s *Snapshot) float64 { return yes(s.State != OK) }),
-	by(Metric{Name: "obdagent_problems", Type: "gauge", Help: "Problems of a stage; only stages that have one are told.",
-		NonZero: "obdagent status says what is wrong at that stage, and what to do next."}, "stage",
+	oneState("state", "State of the agent: ok waiting degraded.", "1 marks the state that holds. degraded: obdagent status says what is wrong, and what to do next.",
+		func(s *Snapshot) string { return s.State }),
+	by(Metric{Name: "obdagent_faults", Type: "gauge", Help: "Faults that have lasted, by code; only those that hold are told.",
+		NonZero: "docs/faults.md says what the code means, and what to do next."}, "code",
 		func(s *Snapshot) map[string]uint64 {
-			stages := map[string]uint64{}
-			for _, p := range s.Problems {
-				stages[p.Stage]++
+			codes := map[string]uint64{}
+			for _, f := range s.Faults {
+				codes[f.Code] = 1
 			}
-			return stages
+			return codes
 		}),
 	gauge("config_restart_needed", "Keys of the configuration that changed on a reload and wait for a restart.", "Restart the agent when it suits; obdagent status names the keys.",
 		func(s *Snapshot) float64 { return float64(len(s.Config.RestartNeeded)) }),
 	gauge("config_refused", "Whether the last reload of the configuration was refused.", "1: the old one is in force; obdagent config check says what is wrong with the new one.",
 		func(s *Snapshot) float64 { return yes(s.Config.Refused != "") }),
 
-	state("car_state", "State of the adapter and the car: none closed absent probing search live parked.", "1 marks the state that holds. absent: no adapter; search: the car does not answer; parked: its ignition is off.",
+	oneState("car_state", "State of the adapter and the car: none closed absent probing search live parked.", "1 marks the state that holds. absent: no adapter; search: the car does not answer; parked: its ignition is off.",
 		func(s *Snapshot) string { return s.Car.State }),
 	gauge("car_state_seconds", "How long that state has held.", "With absent, probing or search for minutes: see to the adapter's plug and the ignition.",
 		func(s *Snapshot) float64 { return s.Car.Since }),
@@ -149,7 +149,7 @@ var metrics = []Metric{
 			return float64(len(s.Car.DTCs))
 		}),
 
-	state("gps_state", "State of the receiver: none closed absent probing silent no_fix fix ended.", "1 marks the state that holds. absent, silent: see to its cable; no_fix: to its antenna's view of the sky.",
+	oneState("gps_state", "State of the receiver: none closed absent probing silent no_fix fix ended.", "1 marks the state that holds. absent, silent: see to its cable; no_fix: to its antenna's view of the sky.",
 		func(s *Snapshot) string { return s.GPS.State }),
 	gauge("gps_state_seconds", "How long that state has held.", "With no_fix for more than minutes under open sky: the antenna.",
 		func(s *Snapshot) float64 { return s.GPS.Since }),
@@ -173,7 +173,7 @@ var metrics = []Metric{
 	counter("gps_noise_bytes", "Bytes that belong to no sentence.", "The receiver speaks a binary protocol too, or the line speed is wrong.",
 		func(s *Snapshot) uint64 { return s.GPS.NoiseBytes }),
 
-	state("time_source", "Who vouches for the time: gnss ntp system none.", "1 marks the one that does. system, none: nobody; records wait for uplink.time_wait.",
+	oneState("time_source", "Who vouches for the time: gnss ntp system none.", "1 marks the one that does. system, none: nobody; records wait for uplink.time_wait.",
 		func(s *Snapshot) string { return s.TimeSrc }),
 
 	counter("records_made", "Records that the buffer took.", "Normal; 0 for longer than record.parked_interval: neither source gives anything.",
@@ -216,7 +216,7 @@ var metrics = []Metric{
 			return float64(s.Buffer.Device.LifeUsed)
 		}),
 
-	state("uplink_state", "State of the uplink: starting ok waiting budget throttled down refused stopped.", "1 marks the state that holds. down: no coverage, or a wrong endpoint; refused: stream, credentials or permission.",
+	oneState("uplink_state", "State of the uplink: starting ok waiting budget throttled down refused stopped.", "1 marks the state that holds. down: no coverage, or a wrong endpoint; refused: stream, credentials or permission.",
 		func(s *Snapshot) string { return s.Uplink.State }),
 	counter("uplink_delivered_records", "Records that the destination took.", "Normal.", func(s *Snapshot) uint64 { return s.Uplink.Delivered }),
 	counter("uplink_calls", "Calls to the destination.", "Normal.", func(s *Snapshot) uint64 { return s.Uplink.Calls }),

@@ -9,43 +9,45 @@ const make = (name, text) => { const e = document.createElement(name); e.textCon
 
 let lines = [], track = [], last = 0;
 
-function verdict(cls, text, problems) {
+function verdict(cls, text, faults) {
   $("#verdict").className = cls;
   $("#verdict b").textContent = text;
-  $("#verdict ul").replaceChildren(...problems.map(p => {
-    const li = make("li", p.stage + ": " + p.text);
-    if (p.action) li.append(make("span", "→ " + p.action));
+  $("#verdict ul").replaceChildren(...faults.map(f => {
+    const li = make("li", f.text);
+    if (f.code) li.prepend(make("small", f.code + " "));
+    if (f.action && !f.text.includes(f.action)) li.append(make("span", "→ " + f.action));
     return li;
   }));
 }
 
-// tile is bad where the verdict names its stage, waiting where its state is not the good one.
-function tile(id, good, state, text, problems) {
-  const e = $("#" + id);
-  e.className = problems.some(p => p.stage === id) ? "bad" : good ? "good" : "wait";
-  $("b", e).textContent = (e.className === "bad" ? "✗ " : good ? "✓ " : "… ") + state;
+// tile is bad where a fault is of its stage, waiting where one may be, or where its state is not the good one. A low battery is
+// the car's.
+function tile(id, good, state, text, s) {
+  const e = $("#" + id), of = f => (f.stage === "power" ? "car" : f.stage) === id && f.severity !== "warning";
+  e.className = s.faults.some(of) ? "bad" : good && !(s.pending || []).some(of) ? "good" : "wait";
+  $("b", e).textContent = { bad: "✗ ", good: "✓ ", wait: "… " }[e.className] + state;
   $("p", e).textContent = text;
 }
 
 function show(v) {
-  const s = v.status, problems = s.problems || [], car = s.car, gps = s.gps, buf = s.buffer, up = s.uplink;
+  const s = v.status, car = s.car, gps = s.gps, buf = s.buffer, up = s.uplink;
   last = Date.now();
   $("#plain").hidden = true;
   $("main").hidden = false;
-  document.title = (s.state === "ok" ? "OK" : s.state.toUpperCase()) + " – obdagent";
-  verdict(s.state === "ok" ? "good" : "bad", s.state === "ok" ? "OK" : s.state.toUpperCase(), problems);
+  document.title = s.state.toUpperCase() + " – obdagent";
+  verdict({ ok: "good", waiting: "wait" }[s.state] || "bad", s.state.toUpperCase(), s.faults.concat(s.state === "waiting" ? s.pending : []));
   const kmh = x => known(x) ? Math.round(x) : "–";
   $("#kmh-car").textContent = kmh(car.speed_kmh);
   $("#kmh-gps").textContent = kmh(gps.speed_kmh);
   tile("car", car.state === "live" || car.state === "none", car.state === "none" ? "not used" : car.state, list([
     car.vin && "VIN …" + car.vin.slice(-6), known(car.voltage) && car.voltage.toFixed(1) + " V",
-    car.state === "live" ? car.speed_hz.toFixed(1) + " speeds/s" : car.reason]), problems);
+    car.state === "live" ? car.speed_hz.toFixed(1) + " speeds/s" : car.reason]), s);
   tile("gps", gps.state === "fix" || gps.state === "none", gps.state === "none" ? "not used" : gps.state === "fix" ? gps.fix + " fix" : gps.state.replace("_", " "), list([
-    known(gps.sats) && gps.sats + " satellites", known(gps.hdop) && "HDOP " + gps.hdop, known(gps.age_s) && gps.state !== "fix" && "last epoch " + span(gps.age_s) + " ago", gps.state !== "fix" && gps.reason]), problems);
-  tile("clock", s.time_src === "gnss" || s.time_src === "ntp", { gnss: "GPS", ntp: "NTP" }[s.time_src] || "not known", s.time.slice(0, 19).replace("T", "\n") + " UTC", problems);
+    known(gps.sats) && gps.sats + " satellites", known(gps.hdop) && "HDOP " + gps.hdop, known(gps.age_s) && gps.state !== "fix" && "last epoch " + span(gps.age_s) + " ago", gps.state !== "fix" && gps.reason]), s);
+  tile("clock", s.time_src === "gnss" || s.time_src === "ntp", { gnss: "GPS", ntp: "NTP" }[s.time_src] || "not known", s.time.slice(0, 19).replace("T", "\n") + " UTC", s);
   tile("uplink", up.state === "ok", up.state, list([
     up.delivered + " delivered", known(up.last_success_age_s) && "last " + span(up.last_success_age_s) + " ago",
-    size(up.bytes_up) + " sent", up.day_bytes && size(up.day_bytes) + " today", up.state !== "ok" && up.reason]), problems);
+    size(up.bytes_up) + " sent", up.day_bytes && size(up.day_bytes) + " today", up.state !== "ok" && up.reason]), s);
   $("#kept p").textContent = [buf.records + " records wait", known(buf.oldest_age_s) && "the oldest since " + (buf.oldest_before_start ? "before the start" : span(buf.oldest_age_s)),
     size(buf.bytes) + " of " + size(buf.max_bytes), buf.state !== "ok" && buf.state].filter(Boolean).join(", ");
   $("#kept meter").value = buf.bytes / buf.max_bytes;
@@ -94,7 +96,7 @@ events.onmessage = e => show(JSON.parse(e.data));
 setInterval(() => {
   const age = (Date.now() - last) / 1000;
   if (last && age > 5) {
-    verdict("stale", "NO ANSWER", [{ stage: "page", text: "nothing from the agent for " + span(age) + "; what is below is old", action: "stay near the van; if it lasts, see whether obdagent runs" }]);
+    verdict("stale", "NO ANSWER", [{ text: "nothing from the agent for " + span(age) + "; what is below is old", action: "stay near the van; if it lasts, see whether obdagent runs" }]);
     $("#kmh-car").textContent = $("#kmh-gps").textContent = "–";
     document.title = "NO ANSWER – obdagent";
   }
