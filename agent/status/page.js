@@ -12,12 +12,15 @@ let lines = [], track = [], last = 0;
 function verdict(cls, text, faults) {
   $("#verdict").className = cls;
   $("#verdict b").textContent = text;
-  $("#verdict ul").replaceChildren(...faults.map(f => {
+  // One thing after the other: the two worst with what to do, the others by name.
+  const rows = faults.slice(0, 2).map(f => {
     const li = make("li", f.text);
-    if (f.code) li.prepend(make("small", f.code + " "));
+    if (f.code) li.prepend(make("small", f.code));
     if (f.action && !f.text.includes(f.action)) li.append(make("span", "→ " + f.action));
     return li;
-  }));
+  });
+  if (faults.length > 2) rows.push(make("li", "then " + faults.slice(2).map(f => f.code).join(", ")));
+  $("#verdict ul").replaceChildren(...rows);
 }
 
 // tile is bad where a fault is of its stage, waiting where one may be, or where its state is not the good one. A low battery is
@@ -39,7 +42,7 @@ function show(v) {
   const kmh = x => known(x) ? Math.round(x) : "–";
   $("#kmh-car").textContent = kmh(car.speed_kmh);
   $("#kmh-gps").textContent = kmh(gps.speed_kmh);
-  tile("car", car.state === "live" || car.state === "none", car.state === "none" ? "not used" : car.state, list([
+  tile("car", ["live", "parked", "none"].includes(car.state), car.state === "none" ? "not used" : car.state, list([
     car.vin && "VIN …" + car.vin.slice(-6), known(car.voltage) && car.voltage.toFixed(1) + " V",
     car.state === "live" ? car.speed_hz.toFixed(1) + " speeds/s" : car.reason]), s);
   tile("gps", gps.state === "fix" || gps.state === "none", gps.state === "none" ? "not used" : gps.state === "fix" ? gps.fix + " fix" : gps.state.replace("_", " "), list([
@@ -48,19 +51,19 @@ function show(v) {
   tile("uplink", up.state === "ok", up.state, list([
     up.delivered + " delivered", known(up.last_success_age_s) && "last " + span(up.last_success_age_s) + " ago",
     size(up.bytes_up) + " sent", up.day_bytes && size(up.day_bytes) + " today", up.state !== "ok" && up.reason]), s);
-  $("#kept p").textContent = [buf.records + " records wait", known(buf.oldest_age_s) && "the oldest since " + (buf.oldest_before_start ? "before the start" : span(buf.oldest_age_s)),
-    size(buf.bytes) + " of " + size(buf.max_bytes), buf.state !== "ok" && buf.state].filter(Boolean).join(", ");
-  $("#kept meter").value = buf.bytes / buf.max_bytes;
+  tile("buffer", buf.state === "ok", buf.state === "ok" ? "ok" : "failed", [buf.records + " records wait", known(buf.oldest_age_s) && "the oldest since " + (buf.oldest_before_start ? "before the start" : span(buf.oldest_age_s)),
+    size(buf.bytes) + " of " + size(buf.max_bytes), buf.state !== "ok" && buf.state].filter(Boolean).join(", "), s);
+  $("#buffer meter").value = buf.bytes / buf.max_bytes;
   lines = lines.concat(v.log || []).slice(-20);
   $("#log").replaceChildren(...lines.slice().reverse().map(l => make("li", l)));
   $("footer").textContent = "obdagent " + s.version + ", device " + s.device_id + ", up " + span(s.uptime_s);
   track = v.position ? track.concat(v.track || []).slice(-500) : [];
-  draw();
+  draw(gps.state === "fix");
 }
 
 // draw is the track in a plane that touches the earth at its middle: x = lon * cos(lat). North is up; a dashed line is where
 // nothing is known between.
-function draw() {
+function draw(fresh) {
   $("#track").hidden = !track.length;
   if (!track.length) return;
   const W = 320, H = 240, pad = 16, svg = $("#track svg"), end = track[track.length - 1];
@@ -77,7 +80,7 @@ function draw() {
     parts.push(el("line", track[i][3] ? Object.assign(a, { stroke: "#777", "stroke-width": 2, "stroke-dasharray": "4 6" }) : a));
   }
   const n = track.length - 1;
-  parts.push(el("circle", { cx: X(n), cy: Y(n), r: 9, fill: "#000", stroke: "#fff", "stroke-width": 3 }));
+  parts.push(el("circle", { cx: X(n), cy: Y(n), r: 9, fill: fresh ? "#000" : "#fff", stroke: fresh ? "#fff" : "#000", "stroke-width": 3 }));
   let bar = 10;
   for (const b of [20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000]) if (b * scale <= 120) bar = b;
   parts.push(el("path", { d: `M${pad} ${H - 14}v6h${bar * scale}v-6`, fill: "none", stroke: "#000", "stroke-width": 3 }),
@@ -86,7 +89,7 @@ function draw() {
   svg.replaceChildren(...parts);
   const geo = make("a", end[0].toFixed(5) + ", " + end[1].toFixed(5));
   geo.href = "geo:" + end[0] + "," + end[1];
-  $("#track p").replaceChildren("Now at ", geo, ". Red below 30 km/h, orange below 60, blue above.");
+  $("#track p").replaceChildren(fresh ? "Now at " : "Last seen at ", geo, ". Red below 30 km/h, orange below 60, blue above.");
 }
 
 const events = new EventSource("events");

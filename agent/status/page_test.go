@@ -142,6 +142,12 @@ type view struct {
 
 func served(t *testing.T, p *status.Page) (address string) {
 	t.Helper()
+	address, _ = servedUntil(t, p)
+	return address
+}
+
+func servedUntil(t *testing.T, p *status.Page) (address string, stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +156,7 @@ func served(t *testing.T, p *status.Page) (address string) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	background(t, func(ctx context.Context) error { return p.Serve(ctx, address) })
+	stop = background(t, func(ctx context.Context) error { return p.Serve(ctx, address) })
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -160,7 +166,7 @@ func served(t *testing.T, p *status.Page) (address string) {
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
 			}
-			return address
+			return address, stop
 		}
 		select {
 		case <-tick.C:
