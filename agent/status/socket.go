@@ -18,8 +18,11 @@ import (
 // Path is where the snapshot is served, on the Unix socket.
 const Path = "/v1/status"
 
-// ErrNotRunning is returned by Fetch when nobody serves the socket.
-var ErrNotRunning = errors.New("obdagent is not running")
+// Errors of Fetch that callers branch on.
+var (
+	ErrNotRunning = errors.New("obdagent is not running")  // nobody serves the socket
+	ErrNoAnswer   = errors.New("obdagent gives no answer") // it is served, and the answer does not come or is cut: it stops, or is stuck
+)
 
 // Serve answers GET Path with the snapshot, on a Unix socket that everyone on the board may read, until ctx is done. It
 // removes what an earlier, dead process left at socket, but refuses to take it from a living one.
@@ -101,12 +104,19 @@ func fetch(ctx context.Context, socket string) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w (no answer on %s)", ErrNotRunning, socket)
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("status: ask %s: %w", socket, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w on %s: %w", ErrNoAnswer, socket, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status: %s answers %s", socket, resp.Status)
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("%w on %s: %w", ErrNoAnswer, socket, err)
+	}
+	return body, nil
 }
