@@ -236,7 +236,7 @@ func (a *Agent) openRest(ctx context.Context) error {
 		a.log.Warn("earlier boots' records will go without a time", "err", err)
 	}
 	if a.cfg.Status.Log != "" {
-		a.status = status.NewLog(a.cfg.Status.Log, a.now)
+		a.status = status.NewLog(a.cfg.Status.Log, a.now, clock.Boottime)
 	}
 	a.uplink, err = a.newUplink(ctx)
 	return err
@@ -275,7 +275,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.status != nil {
 		logged = append(logged, task{"status log", a.runStatusLog})
 	}
-	a.transition("agent", "", "running", "version "+a.opts.Version)
+	a.transition("agent", "", "running", a.about())
 	var closed error
 	err = runStages(ctx, []stage{
 		{tasks: sources},
@@ -294,6 +294,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		{tasks: logged},
 	})
 	return errors.Join(err, closed)
+}
+
+// about is what a debugger who has nothing but the status log must know of the process.
+func (a *Agent) about() string {
+	return fmt.Sprintf("version %s, device %s, boot %s, obd.port %s, gps.source %s, to %s", a.opts.Version, a.deviceID, a.clock.Status().BootID,
+		a.cfg.OBD.Port, a.cfg.GPS.Source, a.uplink.Status().Sink)
 }
 
 // drain delivers what is committed before the uplink is stopped, where stopping may take that long.
@@ -338,23 +344,30 @@ func (a *Agent) runStatusLog(ctx context.Context) error {
 // transition tells of a change of state: one line in the status log, one in the journal.
 func (a *Agent) transition(part, from, to, reason string) {
 	a.log.Info(part+" "+to, "from", from, "reason", reason)
-	line := "event=" + part
-	if from != "" {
-		line += " from=" + status.Quote(from)
-	}
-	line += " to=" + status.Quote(to)
-	if reason != "" {
-		line += " reason=" + status.Quote(reason)
-	}
-	a.print(line)
+	a.logEvent(part, "from", from, "to", to, "reason", reason)
 }
 
-// print adds a line to the status log and to the page.
-func (a *Agent) print(line string) {
-	if a.status != nil {
-		a.status.Print(line)
+// event tells of something else than a change of state, likewise.
+func (a *Agent) event(name string, pairs ...string) {
+	args := make([]any, len(pairs))
+	for i, p := range pairs {
+		args[i] = p
 	}
-	a.page.Line(a.now().UTC().Format(time.TimeOnly) + " " + line)
+	a.log.Info(name, args...)
+	a.logEvent(name, pairs...)
+}
+
+func (a *Agent) logEvent(name string, pairs ...string) {
+	line := status.Pairs(append([]string{"event", name}, pairs...)...)
+	if a.status != nil {
+		a.status.Event(line)
+	}
+	a.page.Line(a.clockTime() + line)
+}
+
+// clockTime begins a line of the page.
+func (a *Agent) clockTime() string {
+	return a.now().UTC().Format(time.TimeOnly) + " "
 }
 
 func (a *Agent) clockChanged(c clock.Change) {

@@ -91,7 +91,7 @@ func (a *Agent) Reload(load func() (*config.Config, error)) {
 		state.Refused = reason
 		a.configS.Store(&state)
 		a.log.Error("the new configuration is refused, the one before stays in force", "err", err)
-		a.print("event=config to=refused reason=" + status.Quote(reason))
+		a.logEvent("config", "to", "refused", "reason", reason)
 		return
 	}
 	for _, w := range next.Warnings() {

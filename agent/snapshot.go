@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,8 +17,12 @@ import (
 	"obdagent/obd"
 )
 
-// logEvery is the rhythm of the status log.
-const logEvery = time.Minute
+const (
+	// logEvery is the rhythm of the status log.
+	logEvery = time.Minute
+	// lookEvery is how often faults are looked for: each shows within that time after it is due. The shortest is due after 15 s.
+	lookEvery = 5 * time.Second
+)
 
 // stalled is how long fusion may take for a round before the watchdog is no longer fed. A round takes microseconds and comes
 // at least every tickEvery.
@@ -33,7 +39,10 @@ func (a *Agent) supervise(ctx context.Context) error {
 	}
 	feed := time.NewTicker(watchdog)
 	defer feed.Stop()
+	looks := time.NewTicker(lookEvery)
+	defer looks.Stop()
 	a.notify(daemon.SdNotifyReady)
+	told := teller{agent: a}
 	for {
 		select {
 		case <-ctx.Done():
@@ -41,13 +50,47 @@ func (a *Agent) supervise(ctx context.Context) error {
 			return nil
 		case <-lines.C:
 			s := a.Snapshot()
-			a.print(s.Line())
-			a.notify("STATUS=" + s.Verdict)
+			line := s.Line()
+			if a.status != nil {
+				a.status.Print(line)
+			}
+			a.page.Line(a.clockTime() + line)
+		case <-looks.C:
+			s := a.Snapshot()
+			told.tell(&s)
 		case <-feed.C:
 			if clock.Boottime()-time.Duration(a.beat.Load()) < stalled {
 				a.notify(daemon.SdNotifyWatchdog)
 			}
 		}
+	}
+}
+
+// A teller tells of what has changed since it last told: of each fault that shows or is over in a line of the status log, of the verdict
+// to systemd.
+type teller struct {
+	agent   *Agent
+	faults  map[string]float64 // those that showed, by code: for how many seconds
+	verdict string
+}
+
+func (t *teller) tell(s *status.Snapshot) {
+	shown := map[string]float64{}
+	for _, f := range s.Faults {
+		if _, before := t.faults[f.Code]; !before {
+			t.agent.event("fault", "code", f.Code, "severity", string(f.Severity), "text", f.Text, "do", f.Action)
+		}
+		shown[f.Code] = f.Since
+	}
+	for _, code := range slices.Sorted(maps.Keys(t.faults)) {
+		if _, still := shown[code]; !still {
+			t.agent.event("fault_over", "code", code, "lasted_s", strconv.FormatFloat(t.faults[code], 'f', 0, 64))
+		}
+	}
+	t.faults = shown
+	if s.Verdict != t.verdict {
+		t.verdict = s.Verdict
+		t.agent.notify("STATUS=" + s.Verdict)
 	}
 }
 

@@ -76,10 +76,14 @@ type Active struct {
 // Faults returns every fault that there is, in the order of the stages.
 func Faults() []Fault { return slices.Clone(faults) }
 
+// hiccup is what does not show at all: an answer of the car that is late, an epoch that is missing.
+const hiccup = 5 * time.Second
+
 // A History remembers since when each fault holds, so that only what lasts is shown. It is pure: it learns of time and state
 // from Judge alone. Its zero value is ready to use.
 type History struct {
 	now    time.Duration
+	wasOK  bool                     // the state was OK once
 	since  map[string]time.Duration // by code; absent: does not hold
 	counts map[string]risen
 	share  share
@@ -115,15 +119,17 @@ func (h *History) Judge(now time.Duration, s *Snapshot) {
 		}
 		held := now - h.since[f.Code]
 		a := Active{Code: f.Code, Stage: f.Stage, Severity: f.Severity, Text: orElse(sign.text, f.Title), Action: f.Action, Since: float64(held.Milliseconds()) / 1000}
-		if held < f.After+time.Duration(sign.grace*float64(time.Second)) {
-			s.Pending = append(s.Pending, a)
-		} else {
+		switch {
+		case held >= f.After+time.Duration(sign.grace*float64(time.Second)):
 			s.Faults = append(s.Faults, a)
+		case held >= hiccup || !h.wasOK: // at the start all must be seen to work
+			s.Pending = append(s.Pending, a)
 		}
 	}
 	slices.SortStableFunc(s.Faults, worse)
 	slices.SortStableFunc(s.Pending, worse)
 	s.State = state(s.Faults, s.Pending)
+	h.wasOK = h.wasOK || s.State == OK
 	s.Verdict = verdict(s)
 }
 
@@ -160,12 +166,8 @@ func verdict(s *Snapshot) string {
 	if !strings.Contains(about[0].Text, about[0].Action) {
 		line += " -> " + about[0].Action
 	}
-	var others []string
-	for _, a := range about[1:] {
-		others = append(others, a.Code)
-	}
-	if len(others) > 0 {
-		line += "; also " + strings.Join(others, ", ")
+	if len(about) > 1 {
+		line += "; also " + codes(about[1:])
 	}
 	return line
 }

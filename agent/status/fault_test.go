@@ -61,6 +61,7 @@ func TestOnlyWhatLastsIsAFault(t *testing.T) {
 		"a silent receiver":           {func(s *status.Snapshot) { s.GPS.State, s.GPS.Since = "silent", 16 }, 0, "degraded", "GPS-SILENT"},
 		"a binary receiver": {func(s *status.Snapshot) { s.GPS.State, s.GPS.Since, s.GPS.Cause = "silent", 16, "binary" }, 0,
 			"degraded", "GPS-NOT-NMEA"},
+		"just before the start":          {func(s *status.Snapshot) { s.Car, s.GPS = status.Car{State: "closed"}, status.GPS{State: "closed"} }, 0, "waiting", ""},
 		"a recording that is over":       {func(s *status.Snapshot) { s.GPS.State = "ended" }, time.Hour, "ok", ""},
 		"a time that is not known":       {func(s *status.Snapshot) { s.TimeSrc = "none" }, 301 * time.Second, "degraded", "CLK-UNKNOWN"},
 		"a time that nobody vouches for": {func(s *status.Snapshot) { s.TimeSrc = "system" }, 301 * time.Second, "degraded", "CLK-UNVERIFIED"},
@@ -132,9 +133,14 @@ func TestAFaultThatPassesBeginsAnew(t *testing.T) {
 		return s
 	}
 	silent := func(s *status.Snapshot) { s.Car.Speed = nil }
-	at(0, silent)
+	if s := at(0, silent); s.State != status.Waiting {
+		t.Errorf("at the start: %s", s.State)
+	}
 	at(10*time.Second, func(*status.Snapshot) {})
-	if s := at(20*time.Second, silent); s.State != status.Waiting || codes(s.Pending) != "OBD-NO-SPEED" || s.Pending[0].Since != 0 {
+	if s := at(20*time.Second, silent); s.State != status.OK || len(s.Pending) > 0 {
+		t.Errorf("a hiccup: %s, %+v", s.State, s.Pending)
+	}
+	if s := at(25*time.Second, silent); s.State != status.Waiting || codes(s.Pending) != "OBD-NO-SPEED" || s.Pending[0].Since != 5 {
 		t.Errorf("begun anew: %s, %+v", s.State, s.Pending)
 	}
 	if s := at(36*time.Second, silent); codes(s.Faults) != "OBD-NO-SPEED" || s.Faults[0].Since != 16 {

@@ -80,7 +80,7 @@ func car(code string, after time.Duration, title, action string) Fault {
 func carFault(c *Car) string {
 	code := carReasons[c.Cause]
 	switch c.State {
-	case "absent":
+	case "absent", "closed":
 		return orElse(code, "OBD-NO-ADAPTER")
 	case "probing":
 		return "OBD-NO-PROMPT"
@@ -181,7 +181,7 @@ func receiver(code string, after time.Duration, title, action string) Fault {
 func gpsFault(g *GPS) string {
 	code := gpsReasons[g.Cause]
 	switch g.State {
-	case "absent":
+	case "absent", "closed":
 		return orElse(code, "GPS-NO-RECEIVER")
 	case "probing", "silent":
 		return orElse(code, "GPS-SILENT")

@@ -10,57 +10,6 @@ import (
 	"time"
 )
 
-// Line is the snapshot as one line of key=value, for the status log.
-func (s *Snapshot) Line() string {
-	var b line
-	b.add("state", s.State)
-	for _, a := range s.Faults {
-		b.add("fault", a.Code)
-	}
-	b.add("time_src", s.TimeSrc)
-	b.add("car", s.Car.State)
-	b.add("vin", s.Car.VIN)
-	b.float("car_kmh", s.Car.Speed, 0)
-	if s.Car.State == "live" {
-		b.add("car_hz", strconv.FormatFloat(s.Car.SpeedHz, 'f', 1, 64))
-	}
-	b.float("volt", s.Car.Voltage, 1)
-	b.add("gps", s.GPS.State)
-	b.add("fix", s.GPS.Fix)
-	if s.GPS.Sats != nil {
-		b.add("sats", strconv.Itoa(*s.GPS.Sats))
-	}
-	b.float("gps_kmh", s.GPS.Speed, 1)
-	b.float("gps_lag_s", s.GPS.Lag, 2)
-	b.uint("made", s.Record.Made)
-	b.uint("buffered", s.Buffer.Records)
-	b.add("buffer_bytes", strconv.FormatInt(s.Buffer.Bytes, 10))
-	if s.Buffer.State != OK {
-		b.add("buffer", s.Buffer.State)
-	}
-	b.float("oldest_s", s.Buffer.OldestAge, 0)
-	if s.Buffer.Syncs != nil {
-		b.add("sync_max_ms", strconv.FormatFloat(s.Buffer.Syncs.Max*1000, 'f', 0, 64))
-	}
-	if d := s.Buffer.Device; d != nil {
-		b.float("device_per_payload", d.PerPayload, 1)
-		b.add("flash_used_pct", count(uint64(d.LifeUsed)))
-	}
-	b.add("quarantined", count(uint64(s.Buffer.Quarantined)))
-	for _, reason := range slices.Sorted(maps.Keys(s.Buffer.Lost)) {
-		b.uint("lost_"+reason, s.Buffer.Lost[reason])
-	}
-	b.add("uplink", s.Uplink.State)
-	b.uint("delivered", s.Uplink.Delivered)
-	b.uint("failed_calls", s.Uplink.Failed)
-	b.uint("bytes_up", s.Uplink.BytesUp)
-	b.add("bytes_today", count(s.Uplink.DayBytes))
-	b.add("billed_bytes", count(s.Uplink.BilledBytes))
-	b.float("last_success_s", s.Uplink.LastAge, 0)
-	b.add("up", strconv.FormatFloat(s.Uptime, 'f', 0, 64))
-	return b.String()
-}
-
 // Render writes the snapshot as one screen: the verdict, what is wrong and what to do about it, and a row for each stage, the worst
 // first.
 func (s *Snapshot) Render(w io.Writer) error {
@@ -143,39 +92,6 @@ func (s *Snapshot) health(stage Stage) int {
 		return Warning.rank() + 1
 	}
 	return Warning.rank() + 2
-}
-
-// line builds key=value pairs; an empty value leaves the key out.
-type line struct{ strings.Builder }
-
-func (b *line) add(key, value string) {
-	if value == "" {
-		return
-	}
-	if b.Len() > 0 {
-		b.WriteByte(' ')
-	}
-	b.WriteString(key)
-	b.WriteByte('=')
-	b.WriteString(Quote(value))
-}
-
-func (b *line) uint(key string, v uint64) { b.add(key, strconv.FormatUint(v, 10)) }
-
-func (b *line) float(key string, v *float64, decimals int) {
-	if v != nil {
-		b.add(key, strconv.FormatFloat(*v, 'f', decimals, 64))
-	}
-}
-
-// Quote writes a value so that a line stays one line and splits at its spaces: plain where it can be, else in double quotes.
-func Quote(value string) string {
-	for _, r := range value {
-		if r <= ' ' || r == '"' || r == '=' || r == 0x7f || !strconv.IsPrint(r) {
-			return strconv.Quote(value)
-		}
-	}
-	return value
 }
 
 // today says what the day has cost, and how much of its budget that is.

@@ -21,11 +21,12 @@ import (
 // Path is where the snapshot is served, on the Unix socket.
 const Path = "/v1/status"
 
-// ErrNotRunning is returned by those who ask the agent when nobody serves the socket.
-var ErrNotRunning = errors.New("obdagent is not running")
-
-// ErrNotAllowed is returned to those who ask for what only root and the agent's own user may have.
-var ErrNotAllowed = errors.New("only root and the user that the agent runs as may do this")
+// Errors that callers branch on.
+var (
+	ErrNotRunning = errors.New("obdagent is not running")  // nobody serves the socket
+	ErrNoAnswer   = errors.New("obdagent gives no answer") // it is served, and the answer does not come or is cut: it stops, or is stuck
+	ErrNotAllowed = errors.New("only root and the user that the agent runs as may do this")
+)
 
 // Serve answers GET Path with the snapshot, on a Unix socket that everyone on the board may read, until ctx is done. It
 // removes what an earlier, dead process left at socket, but refuses to take it from a living one. more add what else is served;
@@ -157,8 +158,10 @@ func ask(ctx context.Context, socket, method, path string) (body []byte, err err
 	defer cancel()
 	err = open(ctx, socket, method, path, func(r io.Reader) error {
 		var err error
-		body, err = io.ReadAll(io.LimitReader(r, 1<<20))
-		return err
+		if body, err = io.ReadAll(io.LimitReader(r, 1<<20)); err != nil {
+			return fmt.Errorf("%w on %s: %w", ErrNoAnswer, socket, err)
+		}
+		return nil
 	})
 	return body, err
 }
@@ -178,8 +181,11 @@ func open(ctx context.Context, socket, method, path string, read func(io.Reader)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w (no answer on %s)", ErrNotRunning, socket)
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("status: ask %s: %w", socket, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w on %s: %w", ErrNoAnswer, socket, err)
 	}
 	defer resp.Body.Close() // nothing was written: an error of Close says nothing about what was read
 	switch resp.StatusCode {

@@ -75,6 +75,10 @@ func TestStatusHasExitStatusesOfItsOwn(t *testing.T) {
 		code int
 	}{
 		{"status --socket DIR/none", 2},
+		{"status --socket DIR/none --wait 1ms", 2},
+		{"status --wait -1s", 3},
+		{"status --wait soon", 3},
+		{"status --wait 1s --watch", 3},
 		{"status --config DIR/ours.toml", 2},
 		{"status extra", 3},
 		{"status --frob", 3},

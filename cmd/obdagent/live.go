@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"obdagent/agent/config"
 	"obdagent/agent/status"
 	"obdagent/cmd/internal/cli"
 )
@@ -20,22 +19,7 @@ type local struct{ path, socket string }
 
 func (l *local) addFlags(c *cobra.Command) {
 	addConfigFlag(c, &l.path)
-	c.Flags().StringVar(&l.socket, "socket", "", "the agent's socket (default: status.socket of the configuration, "+config.Default().Status.Socket+")")
-}
-
-// find returns the socket.
-func (l *local) find() (string, error) {
-	if l.socket != "" {
-		return l.socket, nil
-	}
-	cfg, _, err := loadConfig(l.path)
-	if err != nil {
-		return "", err
-	}
-	if cfg.Status.Socket == "" {
-		return "", errors.New("status.socket is empty in the configuration: the agent cannot be asked")
-	}
-	return cfg.Status.Socket, nil
+	addSocketFlag(c, &l.socket)
 }
 
 // said makes what the agent's answer was a failure with what to do.
@@ -72,7 +56,7 @@ Exit status: 0 interrupted, 1 the agent does not run, refuses, or has ended, 2 u
 		Example: "  sudo obdagent tail --obd\n  sudo obdagent tail --records --json | jq .record.speed",
 		Args:    cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			socket, err := at.find()
+			socket, err := socketOf(at.socket, at.path)
 			if err != nil {
 				return err
 			}
@@ -152,7 +136,7 @@ Exit status: 0 done, 1 the agent does not run or refuses, 2 usage or config.`,
 					return err
 				}
 			}
-			socket, err := at.find()
+			socket, err := socketOf(at.socket, at.path)
 			if err != nil {
 				return err
 			}
