@@ -164,7 +164,7 @@ func (a *Agent) endpoints() []func(*http.ServeMux) {
 }
 
 // pageAgain is how long after a failure the page is tried again: its address may be one that the van's access point gets later.
-const pageAgain = 10 * time.Second
+const pageAgain = 3 * time.Second
 
 // servePage serves the page. That it cannot is said, and no reason to stop: the records must not care.
 func (a *Agent) servePage(ctx context.Context) error {
