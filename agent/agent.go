@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"obdagent/agent/clock"
 	"obdagent/agent/config"
@@ -30,6 +33,8 @@ type Options struct {
 	Build time.Time
 	// Logger gets transitions and details; default: discarded.
 	Logger *slog.Logger
+	// LogLevel, if set, is Logger's level, which obdagent log-level then changes.
+	LogLevel *slog.LevelVar
 	// Credentials, if set, are used in place of the configured source of credentials.
 	Credentials *uplink.Credentials
 	// DrainOnStop is how long stopping may take to deliver what is buffered; 0: it is not tried.
@@ -56,18 +61,28 @@ var Floor = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 // An Agent is the daemon. Make one with New and let it Run once.
 type Agent struct {
 	opts     Options
-	cfg      *config.Config
+	cfg      *config.Config // at the start
 	log      *slog.Logger
 	deviceID string
 	started  time.Duration // boottime
 
-	ports  ports
-	clock  *clock.Clock
-	car    *obd.Car      // nil with obd.port none
-	gps    *gps.Receiver // nil with gps.source none
-	buffer *buffer.Log
-	uplink *uplink.Uplink
-	status *status.Log // nil without a status log
+	ports   ports
+	clock   *clock.Clock
+	car     source[obd.Car]
+	gps     source[gps.Receiver]
+	buffer  *buffer.Log
+	uplink  *uplink.Uplink
+	encode  *encoder
+	status  *status.Log // nil without a status log
+	traffic *status.Feed
+	page    *status.Page
+	tap     *capture // nil without Options.Capture
+
+	newID   func() uuid.UUID               // of records; used by fuse alone
+	reload  sync.Mutex                     // one at a time
+	inForce atomic.Pointer[config.Config]  // cfg, with what was reloaded since
+	configS atomic.Pointer[status.Config]  // how that stands to the file
+	refit   atomic.Pointer[fusion.Options] // for fusion, which has not seen them yet
 
 	events    chan event    // from the sources to fusion
 	commit    chan struct{} // asks for a commit at once
@@ -78,10 +93,14 @@ type Agent struct {
 	undated   atomic.Uint64 // records made before the time was known
 	lastMade  atomic.Int64  // boottime in ns; 0: none yet
 	lastSpeed atomic.Pointer[obd.Sample]
+	noSpeed   atomic.Pointer[string]     // why the latest answer held no speed; nil: it held one
 	curve     *fusion.Curve              // nil without record.curve; used by fuse alone
 	leftOut   atomic.Uint64              // records that curve left out
 	lag       atomic.Pointer[fusion.Lag] // of the receiver behind the car
 	beat      atomic.Int64               // boottime in ns at which fusion last did its round
+
+	judging sync.Mutex     // makes snapshots one at a time
+	history status.History // guarded by judging
 }
 
 // event is what a source has to say; exactly one field is set.
@@ -106,7 +125,15 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		o.Build = Floor
 	}
 	a := &Agent{opts: o, cfg: o.Config, log: o.Logger, started: clock.Boottime(),
+		car: newSource[obd.Car](), gps: newSource[gps.Receiver](),
 		events: make(chan event, eventQueue), commit: make(chan struct{}, 1)}
+	a.inForce.Store(a.cfg)
+	a.configS.Store(&status.Config{})
+	a.traffic = status.NewFeed(a.now)
+	a.page = status.NewPage(a.Snapshot, func() bool { return a.inForce.Load().Status.PagePosition })
+	if o.Capture != nil {
+		a.tap = newCapture(o.Capture, a.log)
+	}
 	if a.deviceID = a.cfg.Vehicle.DeviceID; a.deviceID == "" {
 		if a.deviceID, err = DeviceID(machineID); err != nil {
 			return nil, err
@@ -133,42 +160,54 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	return a, nil
 }
 
-func (a *Agent) openSources() (err error) {
-	var tap *capture
-	if a.opts.Capture != nil {
-		tap = newCapture(a.opts.Capture, a.log)
+func (a *Agent) openSources() error {
+	car, err := a.newCar(a.cfg)
+	if err != nil {
+		return err
 	}
-	if a.cfg.OBD.Port != config.None {
-		if a.car, err = obd.New(obd.Options{
-			Port:    a.cfg.OBD.Port,
-			Baud:    a.cfg.OBD.Baud,
-			MaxRate: a.cfg.OBD.MaxRate,
-			Period:  a.cfg.OBD.Period,
-			Custom:  a.customPIDs(),
-			Memory:  filepath.Join(a.cfg.Buffer.Dir, "obd.json"),
-			Capture: tap.port("obd"),
-			Now:     clock.Boottime,
-			Claim:   a.ports.claim("car's adapter"),
-			Logger:  a.log.With("part", "obd"),
-		}); err != nil {
-			return err
-		}
+	receiver, err := a.newReceiver(a.cfg)
+	if err != nil {
+		return err
 	}
-	if a.cfg.GPS.Source != config.None {
-		if a.gps, err = gps.New(gps.Options{
-			Source:  a.cfg.GPS.Source,
-			Baud:    a.cfg.GPS.Baud,
-			Init:    a.cfg.GPS.Init,
-			Now:     clock.Boottime,
-			Claim:   a.ports.claim("GPS"),
-			Memory:  filepath.Join(a.cfg.Buffer.Dir, "gps.json"),
-			Capture: tap.port("gps"),
-			Logger:  a.log.With("part", "gps"),
-		}); err != nil {
-			return err
-		}
-	}
+	a.car.replace(car)
+	a.gps.replace(receiver)
 	return nil
+}
+
+// newCar is the car of a configuration; nil with obd.port none.
+func (a *Agent) newCar(cfg *config.Config) (*obd.Car, error) {
+	if cfg.OBD.Port == config.None {
+		return nil, nil
+	}
+	return obd.New(obd.Options{
+		Port:    cfg.OBD.Port,
+		Baud:    cfg.OBD.Baud,
+		MaxRate: cfg.OBD.MaxRate,
+		Period:  cfg.OBD.Period,
+		Custom:  customPIDs(cfg),
+		Memory:  filepath.Join(a.cfg.Buffer.Dir, "obd.json"),
+		Capture: a.tap.port("obd", a.traffic.OBD),
+		Now:     clock.Boottime,
+		Claim:   a.ports.claim("car's adapter"),
+		Logger:  a.log.With("part", "obd"),
+	})
+}
+
+// newReceiver is the receiver of a configuration; nil with gps.source none.
+func (a *Agent) newReceiver(cfg *config.Config) (*gps.Receiver, error) {
+	if cfg.GPS.Source == config.None {
+		return nil, nil
+	}
+	return gps.New(gps.Options{
+		Source:  cfg.GPS.Source,
+		Baud:    cfg.GPS.Baud,
+		Init:    cfg.GPS.Init,
+		Now:     clock.Boottime,
+		Claim:   a.ports.claim("GPS"),
+		Memory:  filepath.Join(a.cfg.Buffer.Dir, "gps.json"),
+		Capture: a.tap.port("gps", a.traffic.NMEA),
+		Logger:  a.log.With("part", "gps"),
+	})
 }
 
 func (a *Agent) openRest(ctx context.Context) error {
@@ -197,7 +236,7 @@ func (a *Agent) openRest(ctx context.Context) error {
 		a.log.Warn("earlier boots' records will go without a time", "err", err)
 	}
 	if a.cfg.Status.Log != "" {
-		a.status = status.NewLog(a.cfg.Status.Log, a.now)
+		a.status = status.NewLog(a.cfg.Status.Log, a.now, clock.Boottime)
 	}
 	a.uplink, err = a.newUplink(ctx)
 	return err
@@ -211,12 +250,13 @@ func (a *Agent) now() time.Time {
 
 // Run runs the agent until ctx is done, and stops it in order. A nil error means that everything is committed.
 func (a *Agent) Run(ctx context.Context) error {
-	var sources []task
-	if a.gps != nil {
-		sources = append(sources, task{"gps", func(ctx context.Context) error { return a.gps.Run(ctx, a.gpsHandler()) }})
-	}
-	if a.car != nil {
-		sources = append(sources, task{"obd", func(ctx context.Context) error { return a.car.Run(ctx, a.carHandler()) }})
+	sources := []task{
+		{"gps", func(ctx context.Context) error {
+			return a.gps.run(ctx, func(ctx context.Context, r *gps.Receiver) error { return r.Run(ctx, a.gpsHandler()) })
+		}},
+		{"obd", func(ctx context.Context) error {
+			return a.car.run(ctx, func(ctx context.Context, c *obd.Car) error { return c.Run(ctx, a.carHandler()) })
+		}},
 	}
 	fuser, err := a.newFuser()
 	if err != nil {
@@ -225,14 +265,17 @@ func (a *Agent) Run(ctx context.Context) error {
 	outer := []task{{"supervisor", a.supervise}}
 	if a.cfg.Status.Socket != "" {
 		outer = append(outer, task{"status socket", func(ctx context.Context) error {
-			return status.Serve(ctx, a.cfg.Status.Socket, a.Snapshot)
+			return status.Serve(ctx, a.cfg.Status.Socket, a.Snapshot, a.endpoints()...)
 		}})
+	}
+	if a.cfg.Status.Listen != "" {
+		outer = append(outer, task{"page", a.servePage})
 	}
 	var logged []task
 	if a.status != nil {
 		logged = append(logged, task{"status log", a.runStatusLog})
 	}
-	a.transition("agent", "", "running", "version "+a.opts.Version)
+	a.transition("agent", "", "running", a.about())
 	var closed error
 	err = runStages(ctx, []stage{
 		{tasks: sources},
@@ -251,6 +294,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		{tasks: logged},
 	})
 	return errors.Join(err, closed)
+}
+
+// about is what a debugger who has nothing but the status log must know of the process.
+func (a *Agent) about() string {
+	return fmt.Sprintf("version %s, device %s, boot %s, obd.port %s, gps.source %s, to %s", a.opts.Version, a.deviceID, a.clock.Status().BootID,
+		a.cfg.OBD.Port, a.cfg.GPS.Source, a.uplink.Status().Sink)
 }
 
 // drain delivers what is committed before the uplink is stopped, where stopping may take that long.
@@ -295,18 +344,30 @@ func (a *Agent) runStatusLog(ctx context.Context) error {
 // transition tells of a change of state: one line in the status log, one in the journal.
 func (a *Agent) transition(part, from, to, reason string) {
 	a.log.Info(part+" "+to, "from", from, "reason", reason)
-	if a.status == nil {
-		return
+	a.logEvent(part, "from", from, "to", to, "reason", reason)
+}
+
+// event tells of something else than a change of state, likewise.
+func (a *Agent) event(name string, pairs ...string) {
+	args := make([]any, len(pairs))
+	for i, p := range pairs {
+		args[i] = p
 	}
-	line := "event=" + part
-	if from != "" {
-		line += " from=" + status.Quote(from)
+	a.log.Info(name, args...)
+	a.logEvent(name, pairs...)
+}
+
+func (a *Agent) logEvent(name string, pairs ...string) {
+	line := status.Pairs(append([]string{"event", name}, pairs...)...)
+	if a.status != nil {
+		a.status.Event(line)
 	}
-	line += " to=" + status.Quote(to)
-	if reason != "" {
-		line += " reason=" + status.Quote(reason)
-	}
-	a.status.Print(line)
+	a.page.Line(a.clockTime() + line)
+}
+
+// clockTime begins a line of the page.
+func (a *Agent) clockTime() string {
+	return a.now().UTC().Format(time.TimeOnly) + " "
 }
 
 func (a *Agent) clockChanged(c clock.Change) {
@@ -324,27 +385,33 @@ func (a *Agent) newFuser() (*fusion.Fuser, error) {
 	if c := a.cfg.Record.Curve; c != nil {
 		a.curve = fusion.NewCurve(c.PositionM, c.SpeedKmh)
 	}
+	a.newID = ids.Next
+	return fusion.New(a.fusionOptions(a.cfg)), nil
+}
+
+// fusionOptions are those of a configuration.
+func (a *Agent) fusionOptions(cfg *config.Config) fusion.Options {
 	ages := map[string]time.Duration{}
-	for _, p := range a.cfg.OBD.PID {
+	for _, p := range cfg.OBD.PID {
 		ages[p.Name] = 2*p.Period + 2*time.Second
 	}
-	for name, period := range a.cfg.OBD.Period {
+	for name, period := range cfg.OBD.Period {
 		// One answer may be missed, and slow signals stretch when the adapter is slow.
 		ages[name] = 2*period + 2*time.Second
 	}
-	return fusion.New(fusion.Options{
-		Interval:       a.cfg.Record.Interval,
-		ParkedInterval: a.cfg.Record.ParkedInterval,
+	return fusion.Options{
+		Interval:       cfg.Record.Interval,
+		ParkedInterval: cfg.Record.ParkedInterval,
 		MaxAge:         ages,
-		VIN:            a.cfg.Vehicle.VIN,
+		VIN:            cfg.Vehicle.VIN,
 		DeviceID:       a.deviceID,
 		BootID:         a.clock.Status().BootID,
-		NewID:          ids.Next,
+		NewID:          a.newID,
 		Clock:          a.clock,
-		GPS:            a.gps != nil,
-		Fuel:           a.cfg.Vehicle.Fuel,
-		DisplacementL:  a.cfg.Vehicle.DisplacementL,
-	}), nil
+		GPS:            cfg.GPS.Source != config.None,
+		Fuel:           cfg.Vehicle.Fuel,
+		DisplacementL:  cfg.Vehicle.DisplacementL,
+	}
 }
 
 // asideFile holds records that can never be sent, beside those that wait.

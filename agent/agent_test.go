@@ -185,7 +185,7 @@ func TestTheSocketServesTheSnapshot(t *testing.T) {
 	r.start()
 	await(t, "status", func() bool {
 		s, err := status.Fetch(t.Context(), r.cfg.Status.Socket)
-		return err == nil && s.DeviceID == "rig" && s.State == status.OK && s.Car.State == "none"
+		return err == nil && s.DeviceID == "rig" && s.State == status.Waiting && s.Car.State == "none"
 	}, func() string { return "" })
 	// A second agent must not take the socket from the first.
 	other := newRig(t)

@@ -22,12 +22,13 @@ func newCapture(w io.Writer, log *slog.Logger) *capture {
 	return &capture{log: log, out: json.NewEncoder(w)}
 }
 
-// port returns the function that one port's source tells its bytes; nil without a capture.
-func (c *capture) port(name string) func(direction string, data []byte) {
+// port returns the function that one port's source tells its bytes; also tells them to also. Without a capture it is also alone.
+func (c *capture) port(name string, also func(direction string, data []byte)) func(direction string, data []byte) {
 	if c == nil {
-		return nil
+		return also
 	}
 	return func(direction string, data []byte) {
+		also(direction, data)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.out == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"obdagent/agent/clock"
@@ -15,8 +16,8 @@ import (
 )
 
 func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
-	encoder, err := a.newEncoder()
-	if err != nil {
+	var err error
+	if a.encode, err = a.newEncoder(); err != nil {
 		return nil, err
 	}
 	u := &a.cfg.Uplink
@@ -45,7 +46,7 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		return nil, err
 	}
 	return uplink.New(a.buffer, uplink.Options{
-		Encoder:    encoder,
+		Encoder:    a.encode,
 		Sink:       sink,
 		Linger:     u.Linger,
 		Pack:       u.Pack,
@@ -67,13 +68,13 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 
 // partitionKey is the VIN that is known now, else the device's name: a vehicle's records share a shard, which keeps their order.
 func (a *Agent) partitionKey() string {
-	if a.car != nil {
-		if vin := a.car.Status().Vehicle.VIN; vin != "" {
+	if car := a.car.now(); car != nil {
+		if vin := car.Status().Vehicle.VIN; vin != "" {
 			return vin
 		}
 	}
-	if a.cfg.Vehicle.VIN != "" {
-		return a.cfg.Vehicle.VIN
+	if vin := a.inForce.Load().Vehicle.VIN; vin != "" {
+		return vin
 	}
 	return a.deviceID
 }
@@ -116,13 +117,14 @@ func (a *Agent) streamOptions() (uplink.StreamOptions, error) {
 type encoder struct {
 	clock    *clock.Clock
 	started  time.Duration // boottime of the agent's start
-	timeWait time.Duration
+	timeWait atomic.Int64  // ns
 	bootID   string
 	text     *record.TextFormat // nil: JSON
 }
 
 func (a *Agent) newEncoder() (*encoder, error) {
-	e := &encoder{clock: a.clock, started: a.started, timeWait: a.cfg.Uplink.TimeWait, bootID: a.clock.Status().BootID}
+	e := &encoder{clock: a.clock, started: a.started, bootID: a.clock.Status().BootID}
+	e.timeWait.Store(int64(a.cfg.Uplink.TimeWait))
 	if a.cfg.Record.Format == config.FormatText {
 		t, err := record.NewTextFormat(a.cfg.Record.Fields)
 		if err != nil {
@@ -143,7 +145,7 @@ func (e *encoder) Encode(dst, stored []byte, lost []buffer.Lost) ([]byte, error)
 		at := time.Duration(r.MonoMS) * time.Millisecond
 		t, src, final := e.clock.Date(r.BootID, at, r.System)
 		// A record waits from when it was made, or from when this process began to look, whichever is later.
-		if !final && clock.Boottime()-max(at, e.started) < e.timeWait {
+		if !final && clock.Boottime()-max(at, e.started) < time.Duration(e.timeWait.Load()) {
 			return dst, uplink.ErrHold
 		}
 		r.Time, r.TimeSrc = t, src

@@ -230,8 +230,8 @@ func (r *rig) refusedFor(reason string) {
 	if !strings.Contains(s.Uplink.Reason, reason) {
 		r.t.Errorf("the uplink is refused because %q; want %q in it", s.Uplink.Reason, reason)
 	}
-	if s.State != status.Degraded || !strings.Contains(s.Verdict(), reason) {
-		r.t.Errorf("the verdict is %q", s.Verdict())
+	if s.State != status.Degraded || !strings.Contains(s.Verdict, reason) {
+		r.t.Errorf("the verdict is %q", s.Verdict)
 	}
 	if s.Uplink.Delivered > 0 || s.Uplink.Aside > 0 || len(s.Buffer.Lost) > 0 {
 		r.t.Errorf("%d records delivered, %d set aside, %v lost", s.Uplink.Delivered, s.Uplink.Aside, s.Buffer.Lost)

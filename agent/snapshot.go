@@ -2,9 +2,10 @@ package agent
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,8 +17,12 @@ import (
 	"obdagent/obd"
 )
 
-// logEvery is the rhythm of the status log.
-const logEvery = time.Minute
+const (
+	// logEvery is the rhythm of the status log.
+	logEvery = time.Minute
+	// lookEvery is how often faults are looked for: each shows within that time after it is due. The shortest is due after 15 s.
+	lookEvery = 5 * time.Second
+)
 
 // stalled is how long fusion may take for a round before the watchdog is no longer fed. A round takes microseconds and comes
 // at least every tickEvery.
@@ -34,7 +39,10 @@ func (a *Agent) supervise(ctx context.Context) error {
 	}
 	feed := time.NewTicker(watchdog)
 	defer feed.Stop()
+	looks := time.NewTicker(lookEvery)
+	defer looks.Stop()
 	a.notify(daemon.SdNotifyReady)
+	told := teller{agent: a}
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,15 +50,47 @@ func (a *Agent) supervise(ctx context.Context) error {
 			return nil
 		case <-lines.C:
 			s := a.Snapshot()
+			line := s.Line()
 			if a.status != nil {
-				a.status.Print(s.Line())
+				a.status.Print(line)
 			}
-			a.notify("STATUS=" + s.Verdict())
+			a.page.Line(a.clockTime() + line)
+		case <-looks.C:
+			s := a.Snapshot()
+			told.tell(&s)
 		case <-feed.C:
 			if clock.Boottime()-time.Duration(a.beat.Load()) < stalled {
 				a.notify(daemon.SdNotifyWatchdog)
 			}
 		}
+	}
+}
+
+// A teller tells of what has changed since it last told: of each fault that shows or is over in a line of the status log, of the verdict
+// to systemd.
+type teller struct {
+	agent   *Agent
+	faults  map[string]float64 // those that showed, by code: for how many seconds
+	verdict string
+}
+
+func (t *teller) tell(s *status.Snapshot) {
+	shown := map[string]float64{}
+	for _, f := range s.Faults {
+		if _, before := t.faults[f.Code]; !before {
+			t.agent.event("fault", "code", f.Code, "severity", string(f.Severity), "text", f.Text, "do", f.Action)
+		}
+		shown[f.Code] = f.Since
+	}
+	for _, code := range slices.Sorted(maps.Keys(t.faults)) {
+		if _, still := shown[code]; !still {
+			t.agent.event("fault_over", "code", code, "lasted_s", strconv.FormatFloat(t.faults[code], 'f', 0, 64))
+		}
+	}
+	t.faults = shown
+	if s.Verdict != t.verdict {
+		t.verdict = s.Verdict
+		t.agent.notify("STATUS=" + s.Verdict)
 	}
 }
 
@@ -62,6 +102,8 @@ func (a *Agent) notify(state string) {
 
 // Snapshot is the state of the agent now. It may be called from any goroutine.
 func (a *Agent) Snapshot() status.Snapshot {
+	a.judging.Lock() // the history wants its snapshots in order
+	defer a.judging.Unlock()
 	now := clock.Boottime()
 	t := a.clock.Status()
 	s := status.Snapshot{
@@ -80,27 +122,34 @@ func (a *Agent) Snapshot() status.Snapshot {
 		},
 		Buffer: a.bufferStatus(),
 		Uplink: a.uplinkStatus(),
+		Config: a.configStatus(),
 	}
 	if last := a.lastMade.Load(); last != 0 {
 		s.Record.LastAge = ptr(seconds(now - time.Duration(last)))
 	}
 	if t.SaveError != nil {
-		s.Problems = append(s.Problems, status.Problem{Stage: "clock",
-			Text: fmt.Sprintf("the learned time cannot be kept: %v", t.SaveError), Action: "look at the disk that holds buffer.dir"})
+		s.ClockError = t.SaveError.Error()
 	}
-	s.Judge(a.cfg.Uplink.Linger)
+	a.history.Judge(now, &s)
 	return s
 }
 
 func (a *Agent) carStatus(now time.Duration) status.Car {
-	if a.car == nil {
+	car := a.car.now()
+	if car == nil {
 		return status.Car{State: "none"}
 	}
-	c := a.car.Status()
+	c := car.Status()
 	s := status.Car{
-		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Port: c.Port, Baud: c.Baud,
+		State: string(c.State), Since: seconds(now - c.Since), Reason: c.Reason, Cause: c.Cause, Port: c.Port, Baud: c.Baud,
 		Adapter: c.Vehicle.Adapter, Protocol: c.Vehicle.Protocol, ECU: c.Vehicle.ECU, VIN: c.Vehicle.VIN,
 		Voltage: number(c.Voltage), SpeedHz: c.SpeedHz, AskedHz: c.AskedHz, Requests: c.Requests, Answers: c.Answers, Failures: c.Failures,
+	}
+	switch {
+	case s.VIN != "":
+		s.VINSrc = "ecu"
+	case a.inForce.Load().Vehicle.VIN != "":
+		s.VIN, s.VINSrc = a.inForce.Load().Vehicle.VIN, "config"
 	}
 	if t := c.Trouble; t != nil {
 		s.MIL, s.DTCs = ptr(t.MIL), t.Stored
@@ -121,16 +170,20 @@ func (a *Agent) carStatus(now time.Duration) status.Car {
 	if last := a.lastSpeed.Load(); last != nil && c.State == obd.StateLive && now-last.Mono < 2*time.Second {
 		s.Speed = number(last.Value)
 	}
+	if why := a.noSpeed.Load(); why != nil && c.State == obd.StateLive {
+		s.SpeedCause = *why
+	}
 	return s
 }
 
 func (a *Agent) gpsStatus(now time.Duration) status.GPS {
-	if a.gps == nil {
+	receiver := a.gps.now()
+	if receiver == nil {
 		return status.GPS{State: "none", Fix: "none"}
 	}
-	g := a.gps.Status()
+	g := receiver.Status()
 	s := status.GPS{
-		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Port: g.Port, Baud: g.Baud, Fix: "none",
+		State: string(g.State), Since: seconds(now - g.Since), Reason: g.Reason, Cause: string(g.Cause), Port: g.Port, Baud: g.Baud, Fix: "none",
 		Epochs: g.Epochs, Fixes: g.Fixes, BadSentence: g.BadChecksum + g.BadSentence, NoiseBytes: g.NoiseBytes, Binary: g.Binary,
 	}
 	if g.LastFix.Mono == 0 {
@@ -185,7 +238,7 @@ const perPayloadFrom = 1 << 20
 func (a *Agent) uplinkStatus() status.Uplink {
 	u := a.uplink.Status()
 	s := status.Uplink{
-		State: string(u.State), Reason: u.Reason, Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
+		State: string(u.State), Reason: u.Reason, Cause: string(u.Cause), Linger: a.inForce.Load().Uplink.Linger.Seconds(), Target: u.Sink, Delivered: u.Delivered, Calls: u.Calls, Failed: u.FailedCalls,
 		Retried: u.Retried, Aside: u.Aside, Pending: u.Pending, BytesUp: u.BytesUp, BytesDown: u.BytesDown,
 		Entries: u.Entries, LineBytes: u.LineBytes, PayloadBytes: u.PayloadBytes, BilledBytes: u.BilledBytes,
 		Day: u.Day, DayBytes: u.DayBytes, DayUpBytes: u.DayUp, DayDownBytes: u.DayDown, DayBilledBytes: u.DayBilled, DayRecords: u.DayRecords,

@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
 	"obdagent/agent/clock"
+	"obdagent/agent/config"
 	"obdagent/agent/fusion"
 	"obdagent/agent/record"
 	"obdagent/gps"
@@ -23,9 +25,9 @@ func (a *Agent) send(e event) {
 }
 
 // customPIDs are the user's own.
-func (a *Agent) customPIDs() []obd.Custom {
+func customPIDs(cfg *config.Config) []obd.Custom {
 	var all []obd.Custom
-	for _, p := range a.cfg.OBD.PID {
+	for _, p := range cfg.OBD.PID {
 		all = append(all, obd.Custom{Name: p.Name, Request: p.Request, Bytes: p.Bytes, Formula: p.Formula, Unit: p.Unit, Min: p.Min, Max: p.Max, Period: p.Period})
 	}
 	return all
@@ -34,8 +36,8 @@ func (a *Agent) customPIDs() []obd.Custom {
 func (a *Agent) carHandler() obd.Handler {
 	return obd.Handler{
 		Sample: func(s obd.Sample) {
-			if s.Signal == obd.SignalSpeed && s.Err == nil {
-				a.lastSpeed.Store(&s)
+			if s.Signal == obd.SignalSpeed {
+				a.tookSpeed(s)
 			}
 			a.send(event{sample: &s})
 		},
@@ -66,6 +68,17 @@ func (a *Agent) carHandler() obd.Handler {
 	}
 }
 
+// tookSpeed notes the latest speed, or why there is none.
+func (a *Agent) tookSpeed(s obd.Sample) {
+	if s.Err == nil {
+		a.lastSpeed.Store(&s)
+		a.noSpeed.Store(nil)
+		return
+	}
+	why := obd.Reason(s.Err)
+	a.noSpeed.Store(&why)
+}
+
 func (a *Agent) gpsHandler() gps.Handler {
 	return gps.Handler{
 		Fix:   func(x gps.Fix) { a.send(event{fix: &x}) },
@@ -88,12 +101,21 @@ const (
 	wakeSpeed = 15 / 3.6 // m/s
 )
 
+// tick is how often fusion looks with an interval between records.
+func tick(interval time.Duration) time.Duration {
+	return min(tickEvery, max(interval/4, 10*time.Millisecond))
+}
+
 // fuse makes records of what the sources say, and appends them to the buffer.
 func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
-	ticks := time.NewTicker(min(tickEvery, max(a.cfg.Record.Interval/4, 10*time.Millisecond)))
+	ticks := time.NewTicker(tick(a.cfg.Record.Interval))
 	defer ticks.Stop()
 	for {
 		a.beat.Store(int64(clock.Boottime()))
+		if o := a.refit.Swap(nil); o != nil {
+			f.SetOptions(*o)
+			ticks.Reset(tick(o.Interval))
+		}
 		select {
 		case <-ctx.Done():
 			// The sources have stopped: what they said last is still taken.
@@ -146,8 +168,8 @@ func (a *Agent) feedFix(f *fusion.Fuser, x gps.Fix) (record.Record, bool) {
 		if t, trusted := a.clock.Epoch(x.Time, x.Mono); trusted {
 			utc = t
 		}
-		if a.car != nil && x.Speed > wakeSpeed {
-			a.car.Wake()
+		if car := a.car.now(); car != nil && x.Speed > wakeSpeed {
+			car.Wake()
 		}
 	}
 	r, ok := f.Fix(x, utc)
@@ -189,7 +211,18 @@ func (a *Agent) append(r record.Record) {
 	if r.TimeSrc == clock.None {
 		a.undated.Add(1)
 	}
+	a.page.Point(orNaN(r.Lat), orNaN(r.Lon), orNaN(r.Speed))
+	if a.traffic.Watched() {
+		a.traffic.Record(r.AppendJSON(nil))
+	}
 	if a.opts.OnRecord != nil {
 		a.opts.OnRecord(r)
 	}
+}
+
+func orNaN(v record.Float) float64 {
+	if f, ok := v.Get(); ok {
+		return f
+	}
+	return math.NaN()
 }

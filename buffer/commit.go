@@ -134,9 +134,9 @@ func (l *Log) settle(err error, start time.Time) {
 		}
 		return
 	}
-	l.problem = "storage failed: " + err.Error()
+	l.problem = StateStorageFailed + err.Error()
 	if l.full {
-		l.problem = "storage full: " + err.Error()
+		l.problem = StateStorageFull + err.Error()
 	}
 	wait := min(retryFirst<<min(l.failures, 16), retryMost)
 	wait = wait/2 + rand.N(wait/2) // jitter, so that what fails in step does not retry in step

@@ -24,9 +24,19 @@ const (
 	reasonRefused  = "refused"  // Append returned ErrFull; such records have no number, and appear in Stats only
 )
 
+// Reasons lists why records are lost or refused, as the keys of Stats.LostRecords.
+func Reasons() []string { return []string{ReasonOverflow, ReasonDamaged, ReasonTorn, reasonRefused} }
+
+// The beginnings of Stats.State, behind the latter two of which the error follows.
+const (
+	StateOK            = "ok"
+	StateStorageFull   = "storage full: "   // the disk has no room; records are kept in memory meanwhile
+	StateStorageFailed = "storage failed: " // the disk does not work; likewise
+)
+
 // Stats is a snapshot for people and metrics.
 type Stats struct {
-	State          string        // "ok", or "storage full: " or "storage failed: " and why
+	State          string        // StateOK, or StateStorageFull or StateStorageFailed and why
 	FirstSeq       uint64        // oldest record on disk that is not acknowledged; NextSeq if there is none
 	NextSeq        uint64        // what the next Append will get
 	AckedBelow     uint64        // everything below is acknowledged

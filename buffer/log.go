@@ -263,7 +263,7 @@ func (l *Log) Stats() Stats {
 		oldest = l.segments[0].first
 	}
 	s := Stats{
-		State:       "ok",
+		State:       StateOK,
 		FirstSeq:    l.acks.next(oldest),
 		NextSeq:     l.next,
 		AckedBelow:  l.acks.below,

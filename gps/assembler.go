@@ -199,7 +199,7 @@ func (a *Assembler) finish(now time.Duration, end endReason) {
 		f := a.open.fix()
 		f.Time, f.Done = t, now
 		if f.Mode != ModeNone && a.frozen.contradicts(f) {
-			f = refused(f, fmt.Sprintf("position stands still at a speed of %.1f m/s", f.Speed))
+			f = refused(f, CauseFrozen, fmt.Sprintf("position stands still at a speed of %.1f m/s", f.Speed))
 		}
 		a.counts.Epochs++
 		if f.Mode != ModeNone {
@@ -237,9 +237,9 @@ func (a *Assembler) dated(now time.Duration) time.Time {
 }
 
 // refused takes the position from f.
-func refused(f Fix, reason string) Fix {
+func refused(f Fix, cause Cause, reason string) Fix {
 	nan := math.NaN()
-	f.Mode, f.Reason = ModeNone, reason
+	f.Mode, f.Cause, f.Reason = ModeNone, cause, reason
 	f.Lat, f.Lon, f.Alt, f.Speed, f.Course = nan, nan, nan, nan, nan
 	return f
 }

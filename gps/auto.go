@@ -27,7 +27,7 @@ func (r *Receiver) openAuto(ctx context.Context) (*openPort, error) {
 		return nil, noPortError{}
 	}
 	if r.Status().State != StateAbsent { // else the state would change to and fro with each attempt
-		r.setState(StateProbing, "listening for NMEA on "+strings.Join(names, ", "))
+		r.setState(StateProbing, "", "listening for NMEA on "+strings.Join(names, ", "))
 	}
 
 	found := make([]int, len(names)) // the speed at which the port speaks, 0 if it does not
@@ -57,12 +57,16 @@ func (r *Receiver) openAuto(ctx context.Context) (*openPort, error) {
 		if len(reasons) > 0 {
 			reason += "; " + strings.Join(reasons, "; ")
 		}
-		return nil, errors.New(reason + ": check the receiver's cable, or set gps.source")
+		cause := CauseNotFound
+		if len(names) == 1 && errs[0] != nil {
+			cause = causeOf(errs[0])
+		}
+		return nil, causedError{cause, errors.New(reason + ": check the receiver's cable, or set gps.source")}
 	case 1:
 		r.lastBaud[speaking[0]] = baud
 		return r.openSerial(speaking[0])
 	}
-	return nil, fmt.Errorf("several serial ports speak NMEA (%s): set gps.source to the one to use", strings.Join(speaking, ", "))
+	return nil, causedError{CauseSeveral, fmt.Errorf("several serial ports speak NMEA (%s): set gps.source to the one to use", strings.Join(speaking, ", "))}
 }
 
 // noPortError is a system without a serial port; one may be plugged in any time.
@@ -78,7 +82,7 @@ func (noPortError) Is(target error) bool { return target == fs.ErrNotExist }
 func (r *Receiver) listenOn(ctx context.Context, name string) (baud int, err error) {
 	release, err := r.opt.Claim(realDevice(name))
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return 0, causedError{CauseBusy, fmt.Errorf("%s: %w", name, err)}
 	}
 	defer release()
 	first := r.opt.Baud

@@ -200,7 +200,7 @@ func (e *epoch) fix() Fix {
 	if math.IsNaN(f.HDOP) {
 		f.HDOP = e.gsaHDOP
 	}
-	if f.Reason = e.refusal(f); f.Reason != "" {
+	if f.Cause, f.Reason = e.refusal(f); f.Reason != "" {
 		return f
 	}
 	f.Mode = e.mode(f)
@@ -216,30 +216,30 @@ func (e *epoch) fix() Fix {
 }
 
 // refusal says why the epoch is no fix, empty if it is one.
-func (e *epoch) refusal(f Fix) string {
+func (e *epoch) refusal(f Fix) (Cause, string) {
 	switch {
 	case e.rmc == 'V':
-		return "receiver says no fix (RMC V)"
+		return CauseNoFix, "receiver says no fix (RMC V)"
 	case e.quality == 0:
-		return "receiver says no fix (GGA quality 0)"
+		return CauseNoFix, "receiver says no fix (GGA quality 0)"
 	case e.gns == 'N':
-		return "receiver says no fix (GNS N)"
+		return CauseNoFix, "receiver says no fix (GNS N)"
 	case e.rmc == 0 && e.gll == 'V':
-		return "receiver says no fix (GLL V)"
+		return CauseNoFix, "receiver says no fix (GLL V)"
 	case e.gsaMode == 1:
-		return "receiver says no fix (GSA 1)"
+		return CauseNoFix, "receiver says no fix (GSA 1)"
 	case e.rmc == 'A' && e.faa == 'N':
-		return "receiver says no fix (RMC mode N)"
+		return CauseNoFix, "receiver says no fix (RMC mode N)"
 	case math.IsNaN(e.pos.lat):
-		return "no position given"
+		return CauseNoPosition, "no position given"
 	case e.pos.lat == 0 && e.pos.lon == 0:
-		return "position is 0,0"
+		return CauseZero, "position is 0,0"
 	case e.weak >= 0 && max(e.weak, e.listed()) < minSatellites && !e.deadReckoned():
-		return fmt.Sprintf("only %d satellites", e.weak)
+		return CauseSatellites, fmt.Sprintf("only %d satellites", e.weak)
 	case f.HDOP >= absurdHDOP:
-		return fmt.Sprintf("HDOP %.1f", f.HDOP)
+		return CauseDilution, fmt.Sprintf("HDOP %.1f", f.HDOP)
 	}
-	return ""
+	return "", ""
 }
 
 func (e *epoch) deadReckoned() bool {

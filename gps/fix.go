@@ -46,8 +46,9 @@ type Fix struct {
 	HDOP   float64 // dilution of precision, horizontal
 	Sats   int     // satellites used
 
-	// Reason says why Mode is ModeNone, in a few words for a person; empty with a fix.
+	// Reason says why Mode is ModeNone, in a few words for a person, and Cause as a code; empty with a fix.
 	Reason string
+	Cause  Cause
 }
 
 // HasPosition reports whether f has a latitude and a longitude.

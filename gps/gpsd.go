@@ -297,9 +297,9 @@ func (g *gpsdReader) finish(now time.Duration) {
 	if f.Mode != ModeNone {
 		switch {
 		case f.HDOP >= absurdHDOP:
-			f = refused(f, fmt.Sprintf("HDOP %.1f", f.HDOP))
+			f = refused(f, CauseDilution, fmt.Sprintf("HDOP %.1f", f.HDOP))
 		case g.frozen.contradicts(f):
-			f = refused(f, fmt.Sprintf("position stands still at a speed of %.1f m/s", f.Speed))
+			f = refused(f, CauseFrozen, fmt.Sprintf("position stands still at a speed of %.1f m/s", f.Speed))
 		}
 	}
 	g.counts.Epochs++
@@ -319,15 +319,15 @@ func (r *gpsdReport) fix() (Fix, error) {
 	}
 	switch {
 	case r.Mode == nil || *r.Mode < 2:
-		f.Reason = "gpsd has no fix"
+		f.Cause, f.Reason = CauseNoFix, "gpsd has no fix"
 		return f, nil
 	case *r.Mode > 3:
 		return f, fmt.Errorf("mode: %w", errReport)
 	case r.Lat == nil || r.Lon == nil:
-		f.Reason = "gpsd gives no position"
+		f.Cause, f.Reason = CauseNoPosition, "gpsd gives no position"
 		return f, nil
 	case *r.Lat == 0 && *r.Lon == 0:
-		f.Reason = "position is 0,0"
+		f.Cause, f.Reason = CauseZero, "position is 0,0"
 		return f, nil
 	case math.Abs(*r.Lat) > 90 || math.Abs(*r.Lon) > 180:
 		return f, fmt.Errorf("position: %w", errReport)

@@ -76,14 +76,14 @@ func (s *session) nextSpeed() error {
 	if p.i == len(s.p.probe) {
 		p.i = 0
 		p.rounds++
-		reason := fmt.Sprintf("%s sends nothing: check the receiver's power and wiring", s.p.name)
+		cause, reason := CauseSilent, fmt.Sprintf("%s sends nothing: check the receiver's power and wiring", s.p.name)
 		switch {
 		case p.binary != "":
-			reason = fmt.Sprintf("%s sends %s and no NMEA: switch the receiver to NMEA, or let gpsd read it and name gpsd:// as the source", s.p.name, p.binary)
+			cause, reason = CauseBinary, fmt.Sprintf("%s sends %s and no NMEA: switch the receiver to NMEA, or let gpsd read it and name gpsd:// as the source", s.p.name, p.binary)
 		case p.heard:
-			reason = fmt.Sprintf("%s sends bytes, but no NMEA at any line speed: check that it is a GPS, and its output format", s.p.name)
+			cause, reason = CauseNotNMEA, fmt.Sprintf("%s sends bytes, but no NMEA at any line speed: check that it is a GPS, and its output format", s.p.name)
 		}
-		s.r.setState(StateSilent, reason)
+		s.r.setState(StateSilent, cause, reason)
 		if s.r.now()-p.started >= reopenAfter {
 			return errSilent
 		}

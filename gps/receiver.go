@@ -84,11 +84,12 @@ type Handler struct {
 type Status struct {
 	State   State
 	Since   time.Duration // on the clock of Options.Now
-	Reason  string
-	Source  string // as configured
-	Port    string // as opened; empty while closed
-	Baud    int    // 0 where it means nothing
-	LastFix Fix    // the last epoch, with or without position; its Mono is 0 before the first
+	Reason  string        // for a person
+	Cause   Cause         // the same as a code; empty where there is a fix, and while it is being looked for
+	Source  string        // as configured
+	Port    string        // as opened; empty while closed
+	Baud    int           // 0 where it means nothing
+	LastFix Fix           // the last epoch, with or without position; its Mono is 0 before the first
 
 	Epochs      uint64 // epochs reported
 	Fixes       uint64 // of these with a position

@@ -123,21 +123,21 @@ func (r *Receiver) Run(ctx context.Context, h Handler) error {
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, errEnded):
-			r.setState(StateEnded, err.Error())
+			r.setState(StateEnded, "", err.Error())
 			<-ctx.Done()
 		case errors.Is(err, errSilent):
 			// The state says so already, and stays until something is heard.
 			r.pause(ctx, absentPoll)
 		case errors.Is(err, fs.ErrNotExist) && r.source.kind != fileSource:
-			r.setState(StateAbsent, err.Error())
+			r.setState(StateAbsent, causeOf(err), err.Error())
 			r.pause(ctx, absentPoll)
 		default:
-			r.setState(StateAbsent, err.Error())
+			r.setState(StateAbsent, causeOf(err), err.Error())
 			r.backOff(ctx, failures)
 			failures++
 		}
 	}
-	r.setState(StateClosed, "stopped")
+	r.setState(StateClosed, "", "stopped")
 	return nil
 }
 
@@ -168,7 +168,7 @@ func (r *Receiver) open(ctx context.Context) (*openPort, error) {
 	case tcpSource:
 		c, err := r.opt.Dial(ctx, "tcp", address)
 		if err != nil {
-			return nil, fmt.Errorf("connect to the GPS at %s: %w; check that the host is on and sends NMEA there", address, err)
+			return nil, causedError{CauseNoConnection, fmt.Errorf("connect to the GPS at %s: %w; check that the host is on and sends NMEA there", address, err)}
 		}
 		p.ReadWriteCloser = tcpPort{c}
 	case gpsdSource:
@@ -176,20 +176,20 @@ func (r *Receiver) open(ctx context.Context) (*openPort, error) {
 	case udpSource:
 		c, err := r.opt.Listen(ctx, "udp", address)
 		if err != nil {
-			return nil, fmt.Errorf("listen for GPS datagrams on %s: %w", address, err)
+			return nil, causedError{CauseNoConnection, fmt.Errorf("listen for GPS datagrams on %s: %w", address, err)}
 		}
 		p.ReadWriteCloser = udpPort{c}
 	case fileSource:
 		info, err := os.Stat(address)
 		if err != nil {
-			return nil, fmt.Errorf("recording: %w", err)
+			return nil, causedError{CauseFile, fmt.Errorf("recording: %w", err)}
 		}
 		if info.Size() > maxRecording {
-			return nil, fmt.Errorf("recording %s is larger than %d MiB: cut it", address, maxRecording>>20)
+			return nil, causedError{CauseFile, fmt.Errorf("recording %s is larger than %d MiB: cut it", address, maxRecording>>20)}
 		}
 		data, err := os.ReadFile(address)
 		if err != nil {
-			return nil, fmt.Errorf("recording: %w", err)
+			return nil, causedError{CauseFile, fmt.Errorf("recording: %w", err)}
 		}
 		p.ReadWriteCloser = openFile(data)
 	}
@@ -200,12 +200,12 @@ func (r *Receiver) open(ctx context.Context) (*openPort, error) {
 func (r *Receiver) openGpsd(ctx context.Context, p *openPort) (*openPort, error) {
 	c, err := r.opt.Dial(ctx, "tcp", p.name)
 	if err != nil {
-		return nil, fmt.Errorf("connect to gpsd at %s: %w; check that gpsd runs there and listens on that address", p.name, err)
+		return nil, causedError{CauseNoConnection, fmt.Errorf("connect to gpsd at %s: %w; check that gpsd runs there and listens on that address", p.name, err)}
 	}
 	p.ReadWriteCloser = tcpPort{c}
 	p.name = "gpsd at " + p.name
 	if _, err := p.Write([]byte(gpsdWatch)); err != nil {
-		return nil, errors.Join(fmt.Errorf("ask %s for reports: %w", p.name, err), c.Close())
+		return nil, causedError{CauseNoConnection, errors.Join(fmt.Errorf("ask %s for reports: %w", p.name, err), c.Close())}
 	}
 	return p, nil
 }
@@ -223,7 +223,7 @@ func (e absentError) Is(target error) bool { return target == fs.ErrNotExist }
 func (r *Receiver) openSerial(name string) (*openPort, error) {
 	release, err := r.opt.Claim(realDevice(name))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, causedError{CauseBusy, fmt.Errorf("%s: %w", name, err)}
 	}
 	p := &openPort{name: name, baud: r.opt.Baud, release: release}
 	anySpeed := r.opt.Baud == 0 && ignoresSpeed(name)
@@ -337,10 +337,10 @@ func (r *Receiver) closed() {
 }
 
 // setState changes the state and reports it; the same state again only gets the new reason.
-func (r *Receiver) setState(s State, reason string) {
+func (r *Receiver) setState(s State, cause Cause, reason string) {
 	r.mu.Lock()
 	from := r.status.State
-	r.status.Reason = reason
+	r.status.Cause, r.status.Reason = cause, reason
 	if from != s {
 		r.status.State, r.status.Since = s, r.now()
 	}
@@ -360,9 +360,9 @@ func (r *Receiver) onFix(f Fix) {
 	r.status.LastFix = f
 	r.mu.Unlock()
 	if f.Mode == ModeNone {
-		r.setState(StateNoFix, f.Reason)
+		r.setState(StateNoFix, f.Cause, f.Reason)
 	} else {
-		r.setState(StateFix, "")
+		r.setState(StateFix, "", "")
 	}
 	if r.handler.Fix != nil {
 		r.handler.Fix(f)

@@ -54,7 +54,7 @@ func (r *Receiver) session(ctx context.Context, p *openPort) (err error) {
 		if len(p.probe) > 0 {
 			reason = "looking for the line speed of " + p.name
 		}
-		r.setState(StateProbing, reason)
+		r.setState(StateProbing, "", reason)
 	}
 	if len(p.probe) > 0 {
 		s.startProbe(0)
@@ -165,9 +165,9 @@ func (s *session) take(c chunk) error {
 	case c.err == nil:
 		return nil
 	case s.r.source.kind == serialSource || s.r.source.kind == autoSource:
-		return fmt.Errorf("%s is gone (%w): check the receiver's cable", s.p.name, c.err)
+		return causedError{CauseGone, fmt.Errorf("%s is gone (%w): check the receiver's cable", s.p.name, c.err)}
 	}
-	return fmt.Errorf("%s: %w", s.p.name, c.err)
+	return causedError{CauseGone, fmt.Errorf("%s: %w", s.p.name, c.err)}
 }
 
 // expire ends an epoch by quiet. A timer that comes late means that this process did not run for a while: then the bytes
@@ -202,26 +202,28 @@ func (s *session) check() error {
 	}
 	quiet := now - s.heard
 	if quiet >= s.silence() {
-		s.r.setState(StateSilent, s.silent(quiet))
+		cause, reason := s.silent(quiet)
+		s.r.setState(StateSilent, cause, reason)
 		if quiet >= reopenAfter && s.r.source.kind != udpSource && s.r.source.kind != fileSource {
 			return errSilent
 		}
 	} else if now-max(s.r.lastEpoch, s.again) >= s.silence() && s.good > 0 {
-		s.r.setState(StateNoFix, s.r.unit()+"s arrive, but no new epoch: the receiver repeats its time, or sends neither RMC, GGA, GNS nor GLL")
+		s.r.setState(StateNoFix, CauseNoEpoch, s.r.unit()+"s arrive, but no new epoch: the receiver repeats its time, or sends neither RMC, GGA, GNS nor GLL")
 	}
 	return nil
 }
 
-// silent says for a person what is wrong when nothing was heard for that long.
-func (s *session) silent(quiet time.Duration) string {
-	reason := fmt.Sprintf("%s is open, but no %s came for %d s", s.p.name, s.r.unit(), int(quiet.Seconds()))
+// silent says what is wrong when nothing was heard for that long.
+func (s *session) silent(quiet time.Duration) (cause Cause, reason string) {
+	cause, reason = CauseSilent, fmt.Sprintf("%s is open, but no %s came for %d s", s.p.name, s.r.unit(), int(quiet.Seconds()))
 	if g, ok := s.r.asm.(*gpsdReader); ok && g.trouble() != "" {
 		reason += ": " + g.trouble()
 	}
 	if name := s.r.asm.Counts().Binary.Name(); name != "" && s.good == 0 {
+		cause = CauseBinary
 		reason += ": it sends " + name + "; switch the receiver to NMEA, or let gpsd read it and name gpsd:// as the source"
 	}
-	return reason
+	return cause, reason
 }
 
 // unit is what a source sends.

@@ -97,9 +97,10 @@ type Handler struct {
 type Status struct {
 	State   State
 	Since   time.Duration // on the clock of Options.Now
-	Reason  string
-	Port    string // as opened; as configured while closed
-	Baud    int    // 0 where it means nothing or is not known yet
+	Reason  string        // for a person
+	Cause   string        // the Reason code of the error behind State, or, while a new try is under way, of the last one; "" while live
+	Port    string        // as opened; as configured while closed
+	Baud    int           // 0 where it means nothing or is not known yet
 	Vehicle Vehicle
 	Voltage float64  // at the adapter, V; NaN if unknown
 	Trouble *Trouble // as last told; nil while the car does not answer, or does not tell; not to be changed
@@ -258,6 +259,12 @@ func (c *Car) update(change func(*Status)) {
 	change(&c.status)
 }
 
+// ended counts a failure that ends a state.
+func (c *Car) ended(err error) {
+	c.failed(err)
+	c.update(func(st *Status) { st.Cause = Reason(err) })
+}
+
 // failed counts a failure.
 func (c *Car) failed(err error) {
 	c.update(func(st *Status) { st.Failures[Reason(err)]++ })
@@ -269,6 +276,9 @@ func (c *Car) setState(to State, reason string) {
 	c.update(func(st *Status) {
 		from = st.State
 		st.State, st.Reason = to, reason
+		if to == StateLive || to == StateClosed {
+			st.Cause = ""
+		}
 		if from != to {
 			st.Since = c.opt.Now()
 		}

@@ -57,7 +57,7 @@ func openSerial(device string, baud int) (Conn, error) {
 	case errors.Is(err, unix.EACCES):
 		return nil, fmt.Errorf("open %s: %w; add this user to the device's group, mostly dialout", device, err)
 	case errors.Is(err, unix.EISDIR):
-		return nil, fmt.Errorf("%s is a directory; name the adapter's serial port: %w", device, err)
+		return nil, fmt.Errorf("%s is a directory; name the adapter's serial port: %w", device, ErrNotAPort)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", device, err)
 	}
@@ -78,7 +78,7 @@ func openSerial(device string, baud int) (Conn, error) {
 			case serial.PortBusy:
 				return nil, fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
 			case serial.InvalidSerialPort:
-				return nil, fmt.Errorf("%s is not a serial port; name the adapter's: %w", device, err)
+				return nil, fmt.Errorf("%s is %w; name the adapter's: %w", device, ErrNotAPort, err)
 			}
 		}
 		return nil, fmt.Errorf("open %s: %w", device, err)

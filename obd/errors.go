@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 )
 
 // Why there is no value. The adapter's own words are those of the ELM327 data sheet (DSJ), "Error Messages and Alerts".
@@ -40,6 +42,14 @@ var (
 	ErrPortGone = errors.New("the port is gone")
 	// ErrPortBusy means that another program, or another part of this one, uses the port.
 	ErrPortBusy = errors.New("the port is in use by another program")
+	// ErrNoPort means that auto found no serial port at all.
+	ErrNoPort = errors.New("there is no serial port")
+	// ErrNotFound means that auto found several ports and an adapter on none of them.
+	ErrNotFound = errors.New("no adapter found")
+	// ErrSeveral means that auto found adapters on several ports.
+	ErrSeveral = errors.New("several adapters answer")
+	// ErrNotAPort means that the name leads to something that is not a serial port.
+	ErrNotAPort = errors.New("not a serial port")
 	// ErrMalformed means that a reply is not what the protocol allows: cut, wrong length, wrong checksum, not hex.
 	ErrMalformed = errors.New("the reply is malformed")
 	// ErrMismatch means that a well-formed reply answers another question than the one asked.
@@ -101,11 +111,31 @@ var reasons = []struct {
 	{ErrTalksUnasked, "talks_unasked"},
 	{ErrNotELM327, "not_elm327"},
 	{ErrMalformed, "malformed"},
+	{ErrNoPort, "no_port"},
+	{ErrNotFound, "not_found"},
+	{ErrSeveral, "several"},
+	{ErrNotAPort, "not_a_port"},
+	{fs.ErrNotExist, "not_there"},
+	{fs.ErrPermission, "no_permission"},
 	{context.Canceled, "stopped_by_us"},
 }
 
+const (
+	reasonNoConnection = "no_connection" // the network's error of a tcp:// port that does not open
+	reasonOther        = "other"
+)
+
+// Reasons lists every code that Reason returns.
+func Reasons() []string {
+	var all []string
+	for _, r := range reasons {
+		all = append(all, r.code)
+	}
+	return append(all, reasonNoConnection, reasonOther)
+}
+
 // Reason is a short stable code for an error of this package, such as no_data: the key of Status.Failures and fit for
-// metrics. It is "" for nil and "other" for an error of somebody else.
+// metrics. It is "" for nil and "other" for an error of somebody else. Reasons lists all.
 func Reason(err error) string {
 	if err == nil {
 		return ""
@@ -115,5 +145,8 @@ func Reason(err error) string {
 			return r.code
 		}
 	}
-	return "other"
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return reasonNoConnection
+	}
+	return reasonOther
 }

@@ -2,7 +2,6 @@ package obd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -88,10 +87,11 @@ func (c *Car) open(ctx context.Context) (*opened, error) {
 	}
 	var found []*opened
 	var why []string
+	var last error
 	for _, port := range list {
 		o, err := c.openOne(ctx, port, true, fmt.Sprintf("%s (%d candidates)", port, len(list)))
 		if err != nil {
-			why = append(why, port+": "+err.Error())
+			why, last = append(why, port+": "+err.Error()), err
 			continue
 		}
 		found = append(found, o)
@@ -108,12 +108,24 @@ func (c *Car) open(ctx context.Context) (*opened, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case len(found) > 1:
-		return nil, fmt.Errorf("%d adapters answer: %s; name one of them as the port", len(found), strings.Join(names, ", "))
+		return nil, fmt.Errorf("%w: %s; name one of them as the port", ErrSeveral, strings.Join(names, ", "))
 	case len(list) == 0:
-		return nil, errors.New("there is no serial port: check the adapter's plug, or name the port")
+		return nil, fmt.Errorf("%w: check the adapter's plug, or name the port", ErrNoPort)
+	case len(list) == 1:
+		return nil, fmt.Errorf("no adapter found: %s: %w", list[0], last)
 	}
-	return nil, fmt.Errorf("no adapter found: %s", strings.Join(why, "; "))
+	return nil, fmt.Errorf("%w: %s", ErrNotFound, strings.Join(why, "; "))
 }
+
+// claimError is a port that another part of this process has.
+type claimError struct {
+	port string
+	err  error
+}
+
+func (e claimError) Error() string        { return e.port + ": " + e.err.Error() }
+func (e claimError) Unwrap() error        { return e.err }
+func (e claimError) Is(target error) bool { return target == ErrPortBusy }
 
 // openOne opens a port and identifies what is behind it. With listen set it hears first whether the port talks unasked.
 func (c *Car) openOne(ctx context.Context, port string, listen bool, shown string) (*opened, error) {
@@ -121,7 +133,7 @@ func (c *Car) openOne(ctx context.Context, port string, listen bool, shown strin
 	if c.opt.Claim != nil && c.opt.Dial == nil && strings.HasPrefix(port, "/") {
 		r, err := c.opt.Claim(port)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", port, err)
+			return nil, claimError{port, err}
 		}
 		if r != nil {
 			release = r

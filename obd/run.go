@@ -61,7 +61,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 		if err == nil {
 			c.known, c.lastBaud = o.port, o.baud
 			c.update(func(st *Status) {
-				st.Baud = o.baud
+				st.Baud, st.Cause = o.baud, ""
 				st.Vehicle = Vehicle{Adapter: o.s.identity}
 			})
 			if c.learned.code == 0 {
@@ -79,7 +79,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 		if ctx.Err() != nil {
 			break
 		}
-		c.failed(err)
+		c.ended(err)
 		c.update(func(st *Status) { st.Voltage = math.NaN() })
 		c.setState(StateAbsent, sayAbsent(err))
 		c.pause(ctx, tries, before, useless)
@@ -202,7 +202,7 @@ func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
 		case resets < resetMax && !errors.Is(err, ErrTimeout):
 			// The adapter has restarted or got confused: set it up again.
 			resets++
-			c.failed(err)
+			c.ended(err)
 			c.setState(StateSearch, err.Error()+"; setting the adapter up again")
 			if err := o.s.idle(ctx, time.Now().Add(resetPause)); err != nil && !errors.Is(err, ErrLVReset) && !errors.Is(err, errStirred) {
 				return served, err
@@ -217,7 +217,9 @@ func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
 			c.parking = newParkPolicy(now, c.memory.Retries, rand.Float64())
 		}
 		if !errors.Is(err, errResting) {
-			c.failed(err)
+			c.ended(err)
+		} else {
+			c.update(func(st *Status) { st.Cause = "" })
 		}
 		c.setState(StateParked, err.Error()+"; "+leftAlone)
 		if wide, sign, err = c.park(ctx, o.s, c.parking); err != nil {

@@ -31,6 +31,9 @@ optional, and an empty file is a working configuration. The sample with an expla
 - Unknown keys, sections and ` + "`OBDAGENT_*`" + ` variables are refused, except ` + "`OBDAGENT_CONFIG`" + ` and ` + "`OBDAGENT_TEST_*`" + `.
 - ` + "`obdagent config check`" + ` lists all problems, one line each: where, what, and what to do.
   ` + "`obdagent config show`" + ` prints the values in effect and where each comes from.
+- On SIGHUP (` + "`systemctl reload obdagent`" + `) the daemon reads it again. What is marked ↻ takes effect at once, and so do ` + "`[[obd.pid]]`" + `: a change in
+  ` + "`[obd]`" + ` or ` + "`[gps]`" + ` opens that port again. What else changed is named in the log and in ` + "`obdagent status`" + `, and takes effect with the next start,
+  which loses nothing. A file with a mistake is refused whole, and the configuration in force stays.
 - What is marked "not built yet" is refused in this version where it is asked for.
 `
 
@@ -65,6 +68,9 @@ func reference() []byte {
 			value = "`" + k.Default + "`"
 		}
 		meaning := k.Meaning
+		if k.Live {
+			meaning += " ↻"
+		}
 		if k.Unbuilt != "" {
 			meaning += " (not built yet: " + k.Unbuilt + ")"
 		}

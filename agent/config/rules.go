@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -131,6 +132,12 @@ func (b *builder) warn() {
 	}
 	if c.Uplink.Compression == CompressionGzip && !c.Uplink.Pack {
 		say("uplink.compression", "each line is compressed alone with uplink.pack = false, which saves nothing; write pack = true")
+	}
+	if host, _, err := net.SplitHostPort(c.Status.Listen); err == nil && host != "" && !loopback(host) {
+		say("status.listen", "whoever is in the same network can read the page, and the VIN; with page_position also where the vehicle is")
+	}
+	if c.Status.PagePosition && c.Status.Listen == "" {
+		say("status.page_position", "has no effect without status.listen")
 	}
 	if c.Status.Log == "" && c.Status.Socket == "" {
 		say("status.log", "neither log nor socket: nobody can see what the agent does")

@@ -14,6 +14,7 @@ type Key struct {
 	Type    string // text, whole number, number, duration, size, true or false, list of texts
 	Default string // as TOML; empty: not set
 	Meaning string // one line
+	Live    bool   // whether a change takes effect while the agent runs, on SIGHUP; else with the next start
 	Unbuilt string // what the key, or one of its values, asks for and this version does not have; empty: nothing
 }
 
@@ -23,7 +24,7 @@ func Keys() []Key {
 	list := make([]Key, len(keys))
 	for i := range keys {
 		k := &keys[i]
-		list[i] = Key{Name: k.name, Env: k.env(), Type: string(k.kind), Meaning: k.meaning}
+		list[i] = Key{Name: k.name, Env: k.env(), Type: string(k.kind), Meaning: k.meaning, Live: Live(k.name)}
 		if v := k.get(&d); v != nil {
 			list[i].Default = formatValue(v)
 		}

@@ -12,14 +12,6 @@ var unbuilt = []struct {
 		"buffer.overflow", func(c *Config) bool { return c.Buffer.Overflow == OverflowThin },
 		"thinning the oldest records", `write "drop-oldest" or "drop-newest"`,
 	},
-	{
-		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
-		"the page and /metrics", "leave it out",
-	},
-	{
-		"status.page_position", func(c *Config) bool { return c.Status.PagePosition },
-		"the page", "leave it out",
-	},
 }
 
 func (b *builder) refuseUnbuilt() {

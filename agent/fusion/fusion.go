@@ -103,6 +103,9 @@ func New(o Options) *Fuser {
 	return &Fuser{opts: o, signals: map[string]reading{}}
 }
 
+// SetOptions changes how records are made from now on; what is known of car and receiver stays.
+func (f *Fuser) SetOptions(o Options) { f.opts = o }
+
 // Vehicle takes what the car told of itself.
 func (f *Fuser) Vehicle(v obd.Vehicle) { f.vin = v.VIN }
 

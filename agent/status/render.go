@@ -10,79 +10,47 @@ import (
 	"time"
 )
 
-// Line is the snapshot as one line of key=value, for the status log.
-func (s *Snapshot) Line() string {
-	var b line
-	b.add("state", s.State)
-	for _, p := range s.Problems {
-		b.add("problem", p.Stage+": "+p.Text)
-	}
-	b.add("time_src", s.TimeSrc)
-	b.add("car", s.Car.State)
-	b.add("vin", s.Car.VIN)
-	b.float("car_kmh", s.Car.Speed, 0)
-	if s.Car.State == "live" {
-		b.add("car_hz", strconv.FormatFloat(s.Car.SpeedHz, 'f', 1, 64))
-	}
-	b.float("volt", s.Car.Voltage, 1)
-	b.add("gps", s.GPS.State)
-	b.add("fix", s.GPS.Fix)
-	if s.GPS.Sats != nil {
-		b.add("sats", strconv.Itoa(*s.GPS.Sats))
-	}
-	b.float("gps_kmh", s.GPS.Speed, 1)
-	b.float("gps_lag_s", s.GPS.Lag, 2)
-	b.uint("made", s.Record.Made)
-	b.uint("buffered", s.Buffer.Records)
-	b.add("buffer_bytes", strconv.FormatInt(s.Buffer.Bytes, 10))
-	if s.Buffer.State != OK {
-		b.add("buffer", s.Buffer.State)
-	}
-	b.float("oldest_s", s.Buffer.OldestAge, 0)
-	if s.Buffer.Syncs != nil {
-		b.add("sync_max_ms", strconv.FormatFloat(s.Buffer.Syncs.Max*1000, 'f', 0, 64))
-	}
-	if d := s.Buffer.Device; d != nil {
-		b.float("device_per_payload", d.PerPayload, 1)
-		b.add("flash_used_pct", count(uint64(d.LifeUsed)))
-	}
-	b.add("quarantined", count(uint64(s.Buffer.Quarantined)))
-	for _, reason := range slices.Sorted(maps.Keys(s.Buffer.Lost)) {
-		b.uint("lost_"+reason, s.Buffer.Lost[reason])
-	}
-	b.add("uplink", s.Uplink.State)
-	b.uint("delivered", s.Uplink.Delivered)
-	b.uint("failed_calls", s.Uplink.Failed)
-	b.uint("bytes_up", s.Uplink.BytesUp)
-	b.add("bytes_today", count(s.Uplink.DayBytes))
-	b.add("billed_bytes", count(s.Uplink.BilledBytes))
-	b.float("last_success_s", s.Uplink.LastAge, 0)
-	b.add("up", strconv.FormatFloat(s.Uptime, 'f', 0, 64))
-	return b.String()
-}
-
-// Render writes the snapshot as one screen, the verdict first.
+// Render writes the snapshot as one screen: the verdict, what is wrong and what to do about it, and a row for each stage, the worst
+// first.
 func (s *Snapshot) Render(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-8s obdagent %s, device %s, up %s\n", strings.ToUpper(s.State), s.Version, s.DeviceID, span(s.Uptime))
-	for _, p := range s.Problems {
-		fmt.Fprintf(&b, "  ! %-7s%s\n", p.Stage, p.Text)
-		if p.Action != "" {
-			fmt.Fprintf(&b, "           -> %s\n", p.Action)
+	for _, a := range s.Faults {
+		mark := "!"
+		if a.Severity == Warning {
+			mark = "-"
 		}
+		about(&b, mark, a)
 	}
-	row := func(name string, state string, details ...string) {
-		details = slices.DeleteFunc(details, func(d string) bool { return d == "" })
-		fmt.Fprintf(&b, "%-8s %-8s %s\n", name, state, strings.Join(details, ", "))
+	for _, a := range s.Pending {
+		about(&b, "?", a)
 	}
-	row("car", s.Car.State, kmh(s.Car.Speed), text("VIN %s", s.Car.VIN), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), behind(s.Car))
-	row("gps", s.GPS.State, s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), lag(s.GPS), at(s.GPS.Port, s.GPS.Baud),
-		text("%s bad sentences", count(s.GPS.BadSentence)), noise(s.GPS), s.GPS.Reason)
-	row("clock", s.TimeSrc, s.Time.Format(time.RFC3339))
-	row("records", strconv.FormatUint(s.Record.Made, 10), text("%s undated", count(s.Record.Undated)), text("%s left out", count(s.Record.LeftOut)), text("%s refused", count(s.Record.Refused)))
-	row("buffer", s.Buffer.State, fmt.Sprintf("%d records waiting", s.Buffer.Records),
-		fmt.Sprintf("%s of %s", size(s.Buffer.Bytes), size(s.Buffer.MaxBytes)),
-		oldest(s.Buffer), text("%s damaged segments in quarantine", count(uint64(s.Buffer.Quarantined))), flash(s.Buffer.Device), lost(s.Buffer.Lost))
+	for _, r := range s.rows() {
+		details := slices.DeleteFunc(r.details, func(d string) bool { return d == "" })
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-8s %-8s %s", r.name, r.state, strings.Join(details, ", ")), " ") + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// about writes a fault and what to do about it.
+func about(b *strings.Builder, mark string, a Active) {
+	fmt.Fprintf(b, "  %s %s: %s (for %s)\n", mark, a.Code, a.Text, span(a.Since))
+	if !strings.Contains(a.Text, a.Action) {
+		fmt.Fprintf(b, "      -> %s\n", a.Action)
+	}
+}
+
+// A row is a part's line on the screen.
+type row struct {
+	stage   Stage
+	name    string
+	state   string
+	details []string
+}
+
+// rows are those of all parts, that of the worst stage first, and else in the order of acceptance.
+func (s *Snapshot) rows() []row {
 	last := ""
 	if s.Uplink.LastAge != nil {
 		last = "last success " + span(*s.Uplink.LastAge) + " ago"
@@ -91,43 +59,39 @@ func (s *Snapshot) Render(w io.Writer) error {
 	if strings.Contains(s.Uplink.Reason, target) {
 		target = "" // the reason says where, too
 	}
-	row("uplink", s.Uplink.State, fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp))+" up", today(s.Uplink),
-		text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), target, s.Uplink.Reason)
-	_, err := io.WriteString(w, b.String())
-	return err
+	rows := []row{
+		{StageCar, "car", s.Car.State, []string{kmh(s.Car.Speed), vin(s.Car), rate(s.Car), volt(s.Car.Voltage), at(s.Car.Port, s.Car.Baud), behind(s.Car)}},
+		{StageGPS, "gps", s.GPS.State, []string{s.GPS.Fix, sats(s.GPS), kmh(s.GPS.Speed), lag(s.GPS), at(s.GPS.Port, s.GPS.Baud),
+			text("%s bad sentences", count(s.GPS.BadSentence)), noise(s.GPS), s.GPS.Reason}},
+		{StageClock, "clock", s.TimeSrc, []string{s.Time.Format(time.RFC3339), s.ClockError}},
+		{StageBuffer, "records", strconv.FormatUint(s.Record.Made, 10), []string{text("%s undated", count(s.Record.Undated)),
+			text("%s left out", count(s.Record.LeftOut)), text("%s refused", count(s.Record.Refused))}},
+		{StageBuffer, "buffer", s.Buffer.State, []string{fmt.Sprintf("%d records waiting", s.Buffer.Records),
+			fmt.Sprintf("%s of %s", size(s.Buffer.Bytes), size(s.Buffer.MaxBytes)),
+			oldest(s.Buffer), text("%s damaged segments in quarantine", count(uint64(s.Buffer.Quarantined))), flash(s.Buffer.Device), lost(s.Buffer.Lost)}},
+		{StageUplink, "uplink", s.Uplink.State, []string{fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp)) + " up", today(s.Uplink),
+			text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), target, s.Uplink.Reason}},
+	}
+	switch {
+	case s.Config.Refused != "":
+		rows = append(rows, row{"", "config", "refused", []string{"the one before is in force", s.Config.Refused}})
+	case len(s.Config.RestartNeeded) > 0:
+		rows = append(rows, row{"", "config", "changed", []string{"with the next start: " + strings.Join(s.Config.RestartNeeded, " ")}})
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return s.health(a.stage) - s.health(b.stage) })
+	return rows
 }
 
-// line builds key=value pairs; an empty value leaves the key out.
-type line struct{ strings.Builder }
-
-func (b *line) add(key, value string) {
-	if value == "" {
-		return
+// health orders the stages, the worst first.
+func (s *Snapshot) health(stage Stage) int {
+	of := func(a Active) bool { return a.Stage == stage || a.Stage == StagePower && stage == StageCar }
+	if i := slices.IndexFunc(s.Faults, of); i >= 0 { // the worst comes first
+		return s.Faults[i].Severity.rank()
 	}
-	if b.Len() > 0 {
-		b.WriteByte(' ')
+	if slices.ContainsFunc(s.Pending, of) {
+		return Warning.rank() + 1
 	}
-	b.WriteString(key)
-	b.WriteByte('=')
-	b.WriteString(Quote(value))
-}
-
-func (b *line) uint(key string, v uint64) { b.add(key, strconv.FormatUint(v, 10)) }
-
-func (b *line) float(key string, v *float64, decimals int) {
-	if v != nil {
-		b.add(key, strconv.FormatFloat(*v, 'f', decimals, 64))
-	}
-}
-
-// Quote writes a value so that a line stays one line and splits at its spaces: plain where it can be, else in double quotes.
-func Quote(value string) string {
-	for _, r := range value {
-		if r <= ' ' || r == '"' || r == '=' || r == 0x7f || !strconv.IsPrint(r) {
-			return strconv.Quote(value)
-		}
-	}
-	return value
+	return Warning.rank() + 2
 }
 
 // today says what the day has cost, and how much of its budget that is.
@@ -155,6 +119,13 @@ func count(n uint64) string {
 		return ""
 	}
 	return strconv.FormatUint(n, 10)
+}
+
+func vin(c Car) string {
+	if c.VINSrc == "config" {
+		return "VIN " + c.VIN + " (vehicle.vin)"
+	}
+	return text("VIN %s", c.VIN)
 }
 
 func kmh(v *float64) string {

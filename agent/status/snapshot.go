@@ -13,47 +13,50 @@ type Snapshot struct {
 	Uptime   float64   `json:"uptime_s"` // of the process
 	Time     time.Time `json:"time"`
 	TimeSrc  string    `json:"time_src"` // gnss ntp system none
+	// ClockError says why the learned time cannot be kept for the next start.
+	ClockError string `json:"clock_error,omitempty"`
 
-	State    string    `json:"state"` // ok or degraded
-	Problems []Problem `json:"problems"`
+	State   string   `json:"state"`             // ok, waiting or degraded
+	Verdict string   `json:"verdict"`           // the state, what it is about and what to do next, in one line
+	Faults  []Active `json:"faults"`            // that have lasted, the worst first; docs/faults.md
+	Pending []Active `json:"pending,omitempty"` // that have begun and may pass: what waiting is for
 
 	Car    Car    `json:"car"`
 	GPS    GPS    `json:"gps"`
 	Record Record `json:"record"`
 	Buffer Buffer `json:"buffer"`
 	Uplink Uplink `json:"uplink"`
+	Config Config `json:"config"`
 }
 
 // The states of an agent.
 const (
-	OK       = "ok"
-	Degraded = "degraded"
+	OK       = "ok"       // nothing is wrong; warnings do not change that
+	Waiting  = "waiting"  // something is not right yet, or has just gone wrong, and may pass
+	Degraded = "degraded" // a stage does not do its part
 )
-
-// A Problem is a stage that does not do its part.
-type Problem struct {
-	Stage  string `json:"stage"`  // car gps clock buffer uplink
-	Text   string `json:"text"`   // what is wrong, where
-	Action string `json:"action"` // the next thing to do
-}
 
 // Car is the adapter and what is behind it.
 type Car struct {
 	State    string   `json:"state"` // none closed absent probing search live parked
 	Since    float64  `json:"since_s"`
-	Reason   string   `json:"reason,omitempty"`
+	Reason   string   `json:"reason,omitempty"` // for a person
+	Cause    string   `json:"cause,omitempty"`  // the same as a code: one of obd.Reasons
 	Port     string   `json:"port,omitempty"`
 	Baud     int      `json:"baud,omitempty"`
 	Adapter  string   `json:"adapter,omitempty"`
 	Protocol string   `json:"protocol,omitempty"`
 	ECU      string   `json:"ecu,omitempty"`
-	VIN      string   `json:"vin,omitempty"`
+	VIN      string   `json:"vin,omitempty"`       // the car's own, else vehicle.vin
+	VINSrc   string   `json:"vin_src,omitempty"`   // ecu config
 	Voltage  *float64 `json:"voltage,omitempty"`   // at the adapter
 	Speed    *float64 `json:"speed_kmh,omitempty"` // the latest, if young
-	SpeedHz  float64  `json:"speed_hz"`            // answers a second
-	AskedHz  float64  `json:"asked_hz,omitempty"`  // what the schedule aims at
-	MIL      *bool    `json:"mil,omitempty"`       // malfunction indicator lamp
-	DTCs     []string `json:"dtcs,omitempty"`      // stored trouble codes
+	// SpeedCause says why the car's latest answer held no speed: one of obd.Reasons.
+	SpeedCause string   `json:"speed_cause,omitempty"`
+	SpeedHz    float64  `json:"speed_hz"`           // answers a second
+	AskedHz    float64  `json:"asked_hz,omitempty"` // what the schedule aims at
+	MIL        *bool    `json:"mil,omitempty"`      // malfunction indicator lamp
+	DTCs       []string `json:"dtcs,omitempty"`     // stored trouble codes
 	// OtherDTCs are the stored codes of other ECUs than the engine's, by address.
 	OtherDTCs map[string][]string `json:"other_dtcs,omitempty"`
 	// Rates are those of every signal that is asked, speed first.
@@ -75,7 +78,8 @@ type Rate struct {
 type GPS struct {
 	State       string   `json:"state"` // none closed absent probing silent no_fix fix ended
 	Since       float64  `json:"since_s"`
-	Reason      string   `json:"reason,omitempty"`
+	Reason      string   `json:"reason,omitempty"` // for a person
+	Cause       string   `json:"cause,omitempty"`  // the same as a code: one of gps.Causes
 	Port        string   `json:"port,omitempty"`
 	Baud        int      `json:"baud,omitempty"`
 	Fix         string   `json:"fix"`                     // none 2d 3d dgps rtk dr sim
@@ -146,7 +150,9 @@ type Device struct {
 type Uplink struct {
 	State     string  `json:"state"`
 	Since     float64 `json:"since_s"`
-	Reason    string  `json:"reason,omitempty"`
+	Reason    string  `json:"reason,omitempty"` // for a person
+	Cause     string  `json:"cause,omitempty"`  // the same as a code: one of uplink.Causes
+	Linger    float64 `json:"linger_s"`         // how long a record may wait for company: silence that long is no fault
 	Target    string  `json:"target"`
 	Delivered uint64  `json:"delivered"` // records
 	Calls     uint64  `json:"calls"`
@@ -179,4 +185,13 @@ type Uplink struct {
 	CallTime float64 `json:"last_call_s,omitempty"`
 	// LostReports are the reports of lost records that were dropped, as too many waited for a record to ride on.
 	LostReports uint64 `json:"dropped_loss_reports,omitempty"`
+}
+
+// Config is how the running agent's configuration stands to its file.
+type Config struct {
+	LogLevel string `json:"log_level,omitempty"` // debug info warn error
+	// RestartNeeded are the keys that changed since the start and that take effect with the next one.
+	RestartNeeded []string `json:"restart_needed,omitempty"`
+	// Refused is why the file was not taken when it was last read again; the one before is in force.
+	Refused string `json:"refused,omitempty"`
 }

@@ -1,14 +1,10 @@
 package status_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"flag"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,15 +42,34 @@ func driving() status.Snapshot {
 func troubled() status.Snapshot {
 	s := driving()
 	s.TimeSrc = "system"
-	s.Car = status.Car{State: "absent", Since: 120, Reason: "/dev/obd is not there: check the adapter's plug and cable", Port: "/dev/obd"}
-	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "rmc void", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Lag: ptr(0.3), BadSentence: 3, NoiseBytes: 18, Binary: "UBX (u-blox binary)"}
+	s.Car = status.Car{State: "absent", Since: 120, Reason: "/dev/obd is not there: check the adapter's plug and cable", Cause: "not_there", Port: "/dev/obd"}
+	s.GPS = status.GPS{State: "no_fix", Since: 400, Reason: "receiver says no fix (RMC V)", Cause: "no_fix", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Lag: ptr(0.3), BadSentence: 3, NoiseBytes: 18, Binary: "UBX (u-blox binary)"}
 	s.Record.Refused = 4
 	s.Buffer = status.Buffer{State: "storage failed: read-only file system", Records: 9000, Bytes: 400 << 20, MaxBytes: 512 << 20, Unsynced: 300,
 		Lost: map[string]uint64{"overflow": 1200, "damaged": 0}, OldestAge: ptr(86400.0), UnsyncedAge: 290, Quarantined: 2,
 		Device: &status.Device{Name: "mmcblk0p3", LifeUsed: 110, Reserve: "urgent"}}
-	s.Uplink = status.Uplink{State: "refused", Since: 900, Reason: "stream gps-delivery-stream is not there: create it, or correct uplink.stream",
+	s.Uplink = status.Uplink{State: "refused", Since: 900, Reason: "stream gps-delivery-stream is not there: create it, or correct uplink.stream", Cause: "stream", Linger: 60,
 		Target: "Firehose stream gps-delivery-stream in us-east-1", Delivered: 100, Calls: 70, Failed: 60, Aside: 2, BytesUp: 1 << 31, LastAge: ptr(90000.0)}
 	return s
+}
+
+// starting is a van whose agent has just begun.
+func starting() status.Snapshot {
+	s := driving()
+	s.Uptime, s.TimeSrc = 12, "none"
+	s.Car = status.Car{State: "search", Since: 8, Reason: "ELM327 v1.5 on /dev/obd; looking for the car", Port: "/dev/obd", Baud: 38400, Adapter: "ELM327 v1.5", Voltage: ptr(11.6)}
+	s.GPS = status.GPS{State: "no_fix", Since: 9, Reason: "receiver says no fix (RMC V)", Cause: "no_fix", Port: "/dev/gps", Baud: 9600, Fix: "none", Age: ptr(0.2), Epochs: 9}
+	s.Record = status.Record{}
+	s.Uplink = status.Uplink{State: "starting", Since: 12, Linger: 60, Target: s.Uplink.Target}
+	return s
+}
+
+// judged judges the second of two equal snapshots.
+func judged(s *status.Snapshot) {
+	var h status.History
+	earlier := *s
+	h.Judge(0, &earlier)
+	h.Judge(time.Second, s)
 }
 
 func golden(t *testing.T, name, got string) {
@@ -76,8 +91,8 @@ func golden(t *testing.T, name, got string) {
 
 func TestTheSnapshotIsRenderedAsTheGoldenFilesSay(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]status.Snapshot{"driving": driving(), "troubled": troubled()} {
-		s.Judge(time.Minute)
+	for name, s := range map[string]status.Snapshot{"driving": driving(), "troubled": troubled(), "starting": starting()} {
+		judged(&s)
 		var screen strings.Builder
 		if err := s.Render(&screen); err != nil {
 			t.Fatal(err)
@@ -92,58 +107,6 @@ func TestTheSnapshotIsRenderedAsTheGoldenFilesSay(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatLastsIsAProblem(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		change func(*status.Snapshot)
-		stages string
-	}{
-		"a van on the road":               {func(*status.Snapshot) {}, ""},
-		"a parked van":                    {func(s *status.Snapshot) { s.Car = status.Car{State: "parked", Since: 40000} }, ""},
-		"no adapter and no receiver":      {func(s *status.Snapshot) { s.Car, s.GPS = status.Car{State: "none"}, status.GPS{State: "none"} }, ""},
-		"an adapter just pulled":          {func(s *status.Snapshot) { s.Car = status.Car{State: "absent", Since: 3} }, ""},
-		"an adapter missing":              {func(s *status.Snapshot) { s.Car = status.Car{State: "absent", Since: 16} }, "car"},
-		"an adapter that stays silent":    {func(s *status.Snapshot) { s.Car = status.Car{State: "probing", Since: 61} }, "car"},
-		"a car that is looked for":        {func(s *status.Snapshot) { s.Car = status.Car{State: "search", Since: 30} }, ""},
-		"a car that cannot be found":      {func(s *status.Snapshot) { s.Car = status.Car{State: "search", Since: 61} }, "car"},
-		"a car without speed":             {func(s *status.Snapshot) { s.Car.Speed = nil }, "car"},
-		"a tunnel":                        {func(s *status.Snapshot) { s.GPS.State, s.GPS.Since = "no_fix", 120 }, ""},
-		"a depot's roof":                  {func(s *status.Snapshot) { s.GPS.State, s.GPS.Since = "no_fix", 181 }, "gps"},
-		"a silent receiver":               {func(s *status.Snapshot) { s.GPS.State, s.GPS.Since = "silent", 16 }, "gps"},
-		"a time that nobody vouches for":  {func(s *status.Snapshot) { s.TimeSrc = "none" }, "clock"},
-		"the same, just after the start":  {func(s *status.Snapshot) { s.TimeSrc, s.Uptime = "none", 200 }, ""},
-		"a coverage hole":                 {func(s *status.Snapshot) { s.Uplink.State, s.Uplink.Since = "down", 119 }, ""},
-		"a coverage hole that lasts":      {func(s *status.Snapshot) { s.Uplink.State, s.Uplink.Since = "down", 121 }, "uplink"},
-		"a stream that is not there":      {func(s *status.Snapshot) { s.Uplink.State, s.Uplink.Since = "refused", 0 }, "uplink"},
-		"a disk that fails":               {func(s *status.Snapshot) { s.Buffer.State = "storage failed: EIO" }, "buffer"},
-		"flash at half of its life":       {func(s *status.Snapshot) { s.Buffer.Device.LifeUsed, s.Buffer.Device.Reserve = 60, "warning" }, ""},
-		"flash that is worn out":          {func(s *status.Snapshot) { s.Buffer.Device.LifeUsed = 110 }, "buffer"},
-		"flash without spare blocks":      {func(s *status.Snapshot) { s.Buffer.Device.Reserve = "urgent" }, "buffer"},
-		"records that the buffer refuses": {func(s *status.Snapshot) { s.Record.Refused = 1 }, "buffer"},
-		"records that cannot be sent":     {func(s *status.Snapshot) { s.Uplink.Aside = 1 }, "uplink"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := driving()
-			c.change(&s)
-			s.Judge(time.Minute)
-			var stages []string
-			for _, p := range s.Problems {
-				stages = append(stages, p.Stage)
-				if p.Text == "" || p.Action == "" {
-					t.Errorf("problem without words: %+v", p)
-				}
-			}
-			if got := strings.Join(stages, " "); got != c.stages {
-				t.Errorf("problems at %q, want %q", got, c.stages)
-			}
-			if want := map[bool]string{true: status.OK, false: status.Degraded}[c.stages == ""]; s.State != want {
-				t.Errorf("state %s, want %s", s.State, want)
-			}
-		})
-	}
-}
-
 func TestQuoteKeepsALineSplittable(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
@@ -152,173 +115,5 @@ func TestQuoteKeepsALineSplittable(t *testing.T) {
 		if got := status.Quote(value); got != want {
 			t.Errorf("Quote(%q) = %s, want %s", value, got, want)
 		}
-	}
-}
-
-func runLog(t *testing.T, l *status.Log) (stop func() error) {
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	return func() error { cancel(); return <-done }
-}
-
-func TestTheLogHasOneDatedLineEach(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "log", "status.log")
-	now := time.Date(2026, time.November, 23, 9, 15, 30, 0, time.FixedZone("", 3600))
-	l := status.NewLog(path, func() time.Time { return now })
-	stop := runLog(t, l)
-	l.Print("event=car to=live")
-	l.Print("state=ok")
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if want := "2026-11-23T08:15:30Z event=car to=live\n2026-11-23T08:15:30Z state=ok\n"; err != nil || string(got) != want {
-		t.Errorf("%v\n%swant\n%s", err, got, want)
-	}
-}
-
-func TestTheLogIsBoundedAndKeepsTheLatest(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "status.log")
-	l := status.NewLog(path, time.Now)
-	filler := strings.Repeat("x", 32<<10)
-	for i := range 200 { // 6.4 MB, in portions that the queue holds
-		l.Print("n=" + strconv.Itoa(i) + " " + filler)
-		if i%50 == 49 {
-			if err := runLog(t, l)(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	total := int64(0)
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			t.Fatal(err)
-		}
-		total += info.Size()
-	}
-	if len(entries) != 2 || total > 2<<20 || total < 1<<20 {
-		t.Errorf("%d files with %d bytes, want two with one to two MiB", len(entries), total)
-	}
-	last, err := os.ReadFile(path)
-	if err != nil || !strings.Contains(string(last), " n=199 ") {
-		t.Errorf("the latest line is not in the log (%v)", err)
-	}
-}
-
-func TestAFloodOfLinesIsCountedAndNeverBlocks(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "status.log")
-	l := status.NewLog(path, time.Now)
-	for range 1000 { // nobody writes yet
-		l.Print("event=flood")
-	}
-	if err := runLog(t, l)(); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(got), "event=flood"); n != 256 || !strings.Contains(string(got), "event=log_dropped lines=744\n") {
-		t.Errorf("%d lines kept; the log begins\n%.300s", n, got)
-	}
-}
-
-func TestALogThatCannotBeWrittenSaysSoOnceAtTheEnd(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l := status.NewLog(filepath.Join(file, "status.log"), time.Now) // its directory is a file
-	stop := runLog(t, l)
-	l.Print("event=one")
-	l.Print("event=two")
-	if err := stop(); err == nil || !strings.Contains(err.Error(), "status log") {
-		t.Errorf("error %v", err)
-	}
-}
-
-func serve(t *testing.T, socket string) (stop func() error) {
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- status.Serve(ctx, socket, driving) }()
-	return func() error { cancel(); return <-done }
-}
-
-func fetched(t *testing.T, socket string) status.Snapshot {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
-	for {
-		s, err := status.Fetch(t.Context(), socket)
-		if err == nil {
-			return s
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal(err)
-		}
-	}
-}
-
-func TestWhatIsServedIsFetched(t *testing.T) {
-	t.Parallel()
-	socket := filepath.Join(t.TempDir(), "s")
-	if _, err := status.Fetch(t.Context(), socket); !errors.Is(err, status.ErrNotRunning) {
-		t.Errorf("before: %v, want ErrNotRunning", err)
-	}
-	stop := serve(t, socket)
-	got := fetched(t, socket)
-	want := driving()
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("(-want +got)\n%s", d)
-	}
-	info, err := os.Stat(socket)
-	if err != nil || info.Mode().Perm() != 0o666 {
-		t.Errorf("%v, %v: everyone on the board may read", info.Mode(), err)
-	}
-	if err := status.Serve(t.Context(), socket, driving); err == nil || !strings.Contains(err.Error(), "another obdagent is running") {
-		t.Errorf("a second server: %v", err)
-	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := status.Fetch(t.Context(), socket); !errors.Is(err, status.ErrNotRunning) {
-		t.Errorf("after: %v, want ErrNotRunning", err)
-	}
-}
-
-func TestTheSocketOfADeadProcessIsTakenOver(t *testing.T) {
-	t.Parallel()
-	socket := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := status.Fetch(t.Context(), socket); !errors.Is(err, status.ErrNotRunning) {
-		t.Errorf("a dead socket: %v, want ErrNotRunning", err)
-	}
-	stop := serve(t, socket)
-	if s := fetched(t, socket); s.DeviceID != driving().DeviceID {
-		t.Errorf("device %s", s.DeviceID)
-	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -47,11 +47,11 @@ func (f *fileCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 	}
 	if err != nil {
 		advice := fmt.Sprintf("the credentials file %s cannot be read: see that it is there, and that the service's user may read it (uplink.credentials_file, or LoadCredential= in the unit)", f.path)
-		return aws.Credentials{}, &CallError{Kind: KindSetup, Advice: advice, Err: err}
+		return aws.Credentials{}, &CallError{Kind: KindSetup, Cause: CauseCredentials, Advice: advice, Err: err}
 	}
 	keys, err := parseCredentials(text)
 	if err != nil {
-		return aws.Credentials{}, &CallError{Kind: KindSetup, Advice: fmt.Sprintf("the credentials file %s is not usable: %v", f.path, err)}
+		return aws.Credentials{}, &CallError{Kind: KindSetup, Cause: CauseCredentials, Advice: fmt.Sprintf("the credentials file %s is not usable: %v", f.path, err)}
 	}
 	// A file that was changed within its clock's last tick may change once more without a new time: it is read again next time.
 	if time.Since(info.ModTime()) > 2*time.Second {

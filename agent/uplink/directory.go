@@ -74,7 +74,7 @@ func (d *Directory) prepare() error {
 
 // unwritable is a directory that nothing can be written to: a disk that is not plugged in is a state, as no coverage is.
 func (d *Directory) unwritable(err error) error {
-	return &CallError{Kind: KindLink, Advice: fmt.Sprintf("cannot write to %s: see that it is mounted, writable and not full", d.o.Path), Err: err}
+	return &CallError{Kind: KindLink, Cause: CauseDirectory, Advice: fmt.Sprintf("cannot write to %s: see that it is mounted, writable and not full", d.o.Path), Err: err}
 }
 
 // Put writes one object that holds the entries one after the other.
@@ -92,7 +92,7 @@ func (d *Directory) Put(ctx context.Context, entries [][]byte) ([]Failure, error
 	var fs unix.Statfs_t
 	if err := unix.Statfs(d.o.Path, &fs); err == nil { // where that is not told, writing itself says that the disk is full
 		if free := int64(fs.Bavail) * int64(fs.Bsize); free-int64(size) < d.o.MinFree {
-			return nil, &CallError{Kind: KindSetup, Advice: fmt.Sprintf("%s has %d MiB left, and %d MiB are kept free: take objects away; records wait in the buffer", d.o.Path, free>>20, d.o.MinFree>>20)}
+			return nil, &CallError{Kind: KindSetup, Cause: CauseDirectory, Advice: fmt.Sprintf("%s has %d MiB left, and %d MiB are kept free: take objects away; records wait in the buffer", d.o.Path, free>>20, d.o.MinFree>>20)}
 		}
 	}
 	object := make([]byte, 0, size)

@@ -35,10 +35,10 @@ func (s *service) explain(err error) *CallError {
 		e.Kind = KindClock
 		e.Advice = fmt.Sprintf("the certificate of %s is not valid at %s: check this machine's time (a GPS fix sets it), else the certificate has expired", s.host(), s.o.Now().UTC().Format(time.RFC3339))
 	case isCertificate(err):
-		e.Kind = KindSetup
+		e.Kind, e.Cause = KindSetup, CauseCertificate
 		e.Advice = fmt.Sprintf("the certificate of %s is not trusted: check uplink.endpoint, the system's CA certificates (package ca-certificates) and any proxy", s.host())
 	case strings.Contains(text, "get identity") || strings.Contains(text, "failed to refresh cached credentials") || strings.Contains(text, "credentials are empty"):
-		e.Kind = KindSetup
+		e.Kind, e.Cause = KindSetup, CauseCredentials
 		e.Advice = "no usable AWS credentials: give the service AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a ~/.aws/credentials file, or set uplink.credentials"
 	case isName(err):
 		e.Advice = fmt.Sprintf("the name %s is not resolved: no coverage, no DNS, or a wrong uplink.region or uplink.endpoint", s.host())
@@ -58,25 +58,25 @@ func (s *service) explainCode(api smithy.APIError, err error) *CallError {
 		"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "ProvisionedThroughputExceededException", "KMSThrottlingException":
 		e.Kind, e.Advice = KindThrottled, fmt.Sprintf("%s asks to be asked less often (%s)", s.host(), e.Code)
 	case "ResourceNotFoundException":
-		e.Kind = KindSetup
+		e.Kind, e.Cause = KindSetup, CauseStream
 		e.Advice = fmt.Sprintf("there is no stream %s in %s: create it, or set uplink.stream and uplink.region", s.o.Stream, s.o.Region)
 	case "AccessDeniedException", "AccessDenied", "NotAuthorized", "OptInRequired":
-		e.Kind = KindSetup
+		e.Kind, e.Cause = KindSetup, CausePermission
 		e.Advice = fmt.Sprintf("the credentials may not write to stream %s: allow %s on it", s.o.Stream, s.action)
 	case "ExpiredTokenException", "ExpiredToken":
-		e.Kind, e.Advice = KindSetup, "the credentials have expired: renew them"
+		e.Kind, e.Cause, e.Advice = KindSetup, CauseCredentials, "the credentials have expired: renew them"
 	case "UnrecognizedClientException", "InvalidClientTokenId", "IncompleteSignature", "IncompleteSignatureException",
 		"MissingAuthenticationTokenException", "MissingAuthenticationToken", "InvalidToken":
-		e.Kind, e.Advice = KindSetup, "the credentials are not known to AWS: check the access key and the session token"
+		e.Kind, e.Cause, e.Advice = KindSetup, CauseCredentials, "the credentials are not known to AWS: check the access key and the session token"
 	case "InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed":
 		if e.Code[0] == 'R' || strings.Contains(message, "expired") || strings.Contains(message, "not yet current") {
 			e.Kind = KindClock
 			e.Advice = fmt.Sprintf("this machine's time is wrong, it says %s: the next try uses the endpoint's own time", s.o.Now().UTC().Format(time.RFC3339))
 			break
 		}
-		e.Kind, e.Advice = KindSetup, "the signature is wrong: the secret access key does not belong to the access key"
+		e.Kind, e.Cause, e.Advice = KindSetup, CauseCredentials, "the signature is wrong: the secret access key does not belong to the access key"
 	case "InvalidKMSResourceException", "InvalidSourceException":
-		e.Kind = KindSetup
+		e.Kind, e.Cause = KindSetup, CauseStream
 		e.Advice = fmt.Sprintf("stream %s cannot take records (%s): it must be a Direct PUT stream with a usable key", s.o.Stream, message)
 	case "InvalidArgumentException", "ValidationException", "SerializationException", "RequestEntityTooLarge", "RequestEntityTooLargeException":
 		e.Kind, e.Advice = KindRefused, fmt.Sprintf("%s: %s", e.Code, message)

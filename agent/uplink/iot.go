@@ -69,7 +69,7 @@ func newIoTCredentials(o IoTOptions, so StreamOptions, sessions *sessions, n *by
 	p.transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		c, err := tls.LoadX509KeyPair(o.Cert, o.Key)
 		if err != nil { // it names the files, it does not quote the key
-			return nil, &CallError{Kind: KindSetup, Advice: fmt.Sprintf("the device's certificate %s and key %s are not usable: see that both are there and belong together (uplink.iot.cert, uplink.iot.key)", o.Cert, o.Key), Err: err}
+			return nil, &CallError{Kind: KindSetup, Cause: CauseCredentials, Advice: fmt.Sprintf("the device's certificate %s and key %s are not usable: see that both are there and belong together (uplink.iot.cert, uplink.iot.key)", o.Cert, o.Key), Err: err}
 		}
 		return &c, nil
 	}
@@ -117,7 +117,14 @@ func between(least, most time.Duration) time.Duration {
 // fetch asks once.
 func (p *iotCredentials) fetch(ctx context.Context) (aws.Credentials, time.Duration, error) {
 	fail := func(kind Kind, advice string, err error) (aws.Credentials, time.Duration, error) {
-		return aws.Credentials{}, 0, &CallError{Kind: kind, Advice: advice, Err: err}
+		e := &CallError{Kind: kind, Advice: advice, Err: err}
+		switch {
+		case isCertificate(err):
+			e.Cause = CauseCertificate
+		case kind == KindSetup:
+			e.Cause = CauseCredentials
+		}
+		return aws.Credentials{}, 0, e
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
 	if err != nil {

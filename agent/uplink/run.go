@@ -38,6 +38,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		default: // the disk could not be read: the same entry can be asked for again
 			u.lastKind = KindSetup // no change of the link mends it
 			u.backOff(err.Error())
+			u.update(func(s *Status) { s.Cause = CauseBuffer })
 			u.setState(StateDown, err.Error()+": see that the buffer's disk is there; it is tried again")
 		}
 	}
@@ -84,6 +85,7 @@ func (u *Uplink) stopped() {
 // step does one thing: waits for the back-off, sends one batch, or waits for something to send.
 func (u *Uplink) step(ctx context.Context) error {
 	draining := u.seeWaiters()
+	u.adjust()
 	u.relink()
 	u.count(0, 0)
 	u.keep(false)

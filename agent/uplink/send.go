@@ -165,6 +165,7 @@ func (u *Uplink) took(l *lane, entries []*entry, failures []Failure) {
 		u.attempt = min(u.attempt, partialSteps-1)
 	}
 	u.backOff(reason)
+	u.update(func(s *Status) { s.Cause = Cause(KindThrottled.String()) })
 	u.setState(StateThrottled, reason)
 }
 
@@ -197,6 +198,7 @@ func (u *Uplink) failed(err error) {
 	u.urgent, u.lastKind = true, kindOf(err)
 	reason := fmt.Sprintf("sending to %s: %s", u.o.Sink, adviceOf(err))
 	u.backOff(err.Error())
+	u.update(func(s *Status) { s.Cause = causeOf(err) })
 	switch kindOf(err) {
 	case KindThrottled:
 		u.setState(StateThrottled, reason)

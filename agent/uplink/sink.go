@@ -89,9 +89,40 @@ func kindNamed(name string) Kind {
 	return KindLink
 }
 
+// Cause names what a failed call needs, more finely than its Kind: a short stable code.
+type Cause string
+
+// The causes beside those that are called as their kind: link, throttled, setup, clock and refused.
+const (
+	CauseStream      Cause = "stream"      // the stream is not there, or cannot take records
+	CausePermission  Cause = "permission"  // the credentials may not write to it
+	CauseCredentials Cause = "credentials" // there are none, or AWS does not take them
+	CauseCertificate Cause = "certificate" // the endpoint's certificate is not trusted
+	CauseDirectory   Cause = "directory"   // the directory cannot be written to, or is full
+	CauseBuffer      Cause = "buffer"      // the records cannot be read off their disk
+)
+
+// Causes lists every cause that Status may tell.
+func Causes() []Cause {
+	all := []Cause{CauseStream, CausePermission, CauseCredentials, CauseCertificate, CauseDirectory, CauseBuffer}
+	for k := KindLink; k <= KindRefused; k++ {
+		all = append(all, Cause(k.String()))
+	}
+	return all
+}
+
+// causeOf returns the cause of any error that a Put may return.
+func causeOf(err error) Cause {
+	if ce, ok := errors.AsType[*CallError](err); ok && ce.Cause != "" {
+		return ce.Cause
+	}
+	return Cause(kindOf(err).String())
+}
+
 // A CallError is a failed Put together with what it means. A Sink returns one; an error of any other type counts as KindLink.
 type CallError struct {
 	Kind   Kind
+	Cause  Cause  // empty: called as the kind
 	Code   string // as the destination says it; empty where there was no answer
 	Advice string // what happened and what to do about it, for people
 	Err    error

@@ -19,6 +19,11 @@ const (
 	StateStopped   State = "stopped"   // Run has returned, or was never called
 )
 
+// States lists all.
+func States() []State {
+	return []State{StateStarting, StateOK, StateWaiting, StateBudget, StateThrottled, StateDown, StateRefused, StateStopped}
+}
+
 // A StateChange is one transition.
 type StateChange struct {
 	From, To State
@@ -31,6 +36,7 @@ type Status struct {
 	State  State
 	Since  time.Time // of the last change of State
 	Reason string    // why the state is not ok, and what to do next
+	Cause  Cause     // of the failed call behind a state of throttled, down or refused; empty in the others
 
 	Sink      string // where records go
 	Delivered uint64 // records that the sink has taken
@@ -68,8 +74,9 @@ type Status struct {
 func (u *Uplink) Status() Status {
 	u.mu.Lock()
 	s := u.status
+	s.BudgetBytes = u.o.DailyBytes
 	u.mu.Unlock()
-	s.Sink, s.BudgetBytes = u.o.Sink.String(), u.o.DailyBytes
+	s.Sink = u.o.Sink.String()
 	if c, ok := u.o.Sink.(ByteCounter); ok {
 		s.BytesUp, s.BytesDown = c.Bytes()
 	}
@@ -88,6 +95,9 @@ func (u *Uplink) setState(to State, reason string) {
 	u.mu.Lock()
 	from := u.status.State
 	u.status.Reason = reason
+	if to != StateThrottled && to != StateDown && to != StateRefused {
+		u.status.Cause = ""
+	}
 	if from != to {
 		u.status.State, u.status.Since = to, time.Now()
 	}

@@ -104,6 +104,7 @@ type Uplink struct {
 	cancelWait context.CancelFunc // ends the wait that Run is in; nil while it is not waiting
 	woken      bool               // Drain or LinkChanged was called since the last wait
 	relinked   bool               // LinkChanged was called
+	adjusted   *adjustment        // what Adjust was told since the last step
 
 	// What follows belongs to Run's goroutine.
 	live, backlog lane

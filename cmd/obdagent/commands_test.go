@@ -8,7 +8,7 @@ import (
 )
 
 // commands are all that the program has, and its own root.
-var commands = []string{"", "run", "demo", "simulate", "status", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "version"}
+var commands = []string{"", "run", "demo", "simulate", "status", "tail", "log-level", "bugreport", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "version"}
 
 func TestHelpIsAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestHelpIsAsDocumented(t *testing.T) {
 
 func TestHelpTellsTheExitStatusWhereItIsSpecial(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "run", "demo", "status", "decode", "config check"} {
+	for _, name := range []string{"", "run", "demo", "status", "tail", "log-level", "bugreport", "decode", "config check"} {
 		r := inProcess(t, append(strings.Fields(name), "--help")...)
 		if !strings.Contains(strings.ToLower(r.stdout), "status") || !strings.Contains(r.stdout, "Usage:\n  obdagent") {
 			t.Errorf("%s --help:\n%s", name, r.stdout)
@@ -40,6 +40,7 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "used/sd-vehicle-data/x"), "")
 	writeFile(t, filepath.Join(dir, "empty.nmea"), "")
 	writeFile(t, filepath.Join(dir, "own/config.toml"), "[vehicle]\n")
+	writeFile(t, filepath.Join(dir, "nosocket.toml"), "[status]\nsocket = \"\"\n")
 	writeFile(t, filepath.Join(dir, "binary.toml"), "\x7fELF\x00\x1b[2J\n")
 	var all strings.Builder
 	for _, line := range []string{
@@ -50,6 +51,8 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 		"demo extra", "demo --for soon", "demo --for 100ms", "demo --for 25h", "demo --rate 11hz", "demo --rate fast", "demo --seed -1", "demo --dir DIR/used",
 		"simulate extra", "simulate --dir DIR/x --rate 0", "simulate --dir DIR/x --nmea DIR/none.nmea", "simulate --dir DIR/x --nmea DIR/own", "simulate --dir DIR/x --nmea DIR/empty.nmea",
 		"simulate --dir DIR/x --obd 127.0.0.1:35000", "simulate --dir DIR/x --obd tcp://nohost", "simulate --dir DIR/own", "decode", "version extra",
+		"tail extra", "tail --frob", "tail --config DIR/none.toml", "tail --config DIR/nosocket.toml", "log-level loud", "log-level a b", "log-level --config DIR/none.toml",
+		"bugreport a b", "bugreport DIR/own/config.toml", "bugreport DIR/none/x.tar.gz",
 	} {
 		said := mistake(t, 2, words(line, dir)...)
 		all.WriteString("$ obdagent " + line + "\n" + strings.ReplaceAll(said, dir, "DIR") + "\n")
@@ -72,6 +75,10 @@ func TestStatusHasExitStatusesOfItsOwn(t *testing.T) {
 		code int
 	}{
 		{"status --socket DIR/none", 2},
+		{"status --socket DIR/none --wait 1ms", 2},
+		{"status --wait -1s", 3},
+		{"status --wait soon", 3},
+		{"status --wait 1s --watch", 3},
 		{"status --config DIR/ours.toml", 2},
 		{"status extra", 3},
 		{"status --frob", 3},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,9 @@ func runCommand() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `run is the daemon: it reads the adapter and the receiver, keeps the records on disk, and delivers them, until SIGTERM or SIGINT.
 
+SIGHUP has it read the configuration again: what can change while it runs does, what needs a restart is named in the log and in
+obdagent status, and a configuration with a mistake is refused, with the one before staying in force.
+
 Everything a vehicle does to it is a state and no reason to end: cables pulled, ignition off, no sky, no coverage. It ends with
 status 2 when its configuration is wrong, and with 1 when the board does not give what it needs (a buffer directory in use).`,
 		Args: cli.NoArguments,
@@ -31,28 +35,31 @@ status 2 when its configuration is wrong, and with 1 when the board does not giv
 			if err != nil {
 				return err
 			}
-			level := slog.LevelInfo
+			var level slog.LevelVar // info
 			if verbose {
-				level = slog.LevelDebug
+				level.Set(slog.LevelDebug)
 			}
-			// A debugger who starts it by hand may lose his connection; the records must not care.
-			signal.Ignore(syscall.SIGHUP)
-			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			// Also a debugger who starts it by hand may lose his connection; the records must not care.
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: &level}))
 			log.Info("configuration", "from", from)
 			for _, w := range cfg.Warnings() {
 				log.Warn(w)
 			}
 			build := cli.ReadBuild()
-			o := agent.Options{Config: cfg, Version: build.Version, Build: build.Date, Logger: log}
+			o := agent.Options{Config: cfg, Version: build.Version, Build: build.Date, Logger: log, LogLevel: &level}
+			reload := reloader{hangups, func() (*config.Config, error) { cfg, _, err := loadConfig(path); return cfg, err }}
 			if capture == "" {
-				return run(c, o)
+				return run(c, o, reload)
 			}
 			f, err := os.OpenFile(capture, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
 				return fmt.Errorf("--capture: %w", err)
 			}
 			o.Capture = f
-			err = run(c, o)
+			err = run(c, o, reload)
 			if closed := f.Close(); closed != nil {
 				err = errors.Join(err, cli.Failure{Err: fmt.Errorf("--capture: %w", closed)})
 			}
@@ -65,12 +72,33 @@ status 2 when its configuration is wrong, and with 1 when the board does not giv
 	return c
 }
 
-func run(c *cobra.Command, o agent.Options) error {
+// A reloader reads the configuration again on a signal.
+type reloader struct {
+	signals <-chan os.Signal
+	load    func() (*config.Config, error)
+}
+
+func run(c *cobra.Command, o agent.Options, reload reloader) error {
 	a, err := agent.New(c.Context(), o)
 	if err != nil {
 		return cli.Failure{Err: err}
 	}
-	if err := a.Run(c.Context()); err != nil {
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for {
+			select {
+			case <-reload.signals:
+				a.Reload(reload.load)
+			case <-ended:
+				return
+			}
+		}
+	})
+	err = a.Run(c.Context())
+	close(ended)
+	watch.Wait()
+	if err != nil {
 		return cli.Failure{Err: err}
 	}
 	return nil

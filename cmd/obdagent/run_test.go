@@ -26,10 +26,10 @@ func TestADayOfTheDaemon(t *testing.T) {
 	v.linger = time.Hour // nothing goes out in the first run
 	began := time.Now()
 	a := v.run()
-	a.until("both sources", bothLive)
+	a.until("both sources", func(s status.Snapshot) bool { return bothLive(s) && s.State == status.OK })
 	t.Logf("both sources after %v", time.Since(began))
 
-	human := obdagent(t, v.dir, "status", "--config", "c.toml")
+	human := obdagent(t, v.dir, "status", "--config", "c.toml", "--wait", "60s")
 	if human.code != 0 || !strings.HasPrefix(human.stdout, "OK ") || human.stderr != "" {
 		t.Errorf("status: %+v", human)
 	}
@@ -151,6 +151,15 @@ func TestADestinationThatIsNotSetUpIsAStateWithAReason(t *testing.T) {
 			}
 			if strings.Contains(a.stderr.String()+r.stdout, "secret") && test.environ != nil {
 				t.Error("the secret key was told")
+			}
+			if test.code == 1 {
+				await(t, "word of the fault in the status log", func() bool {
+					log, _ := os.ReadFile(v.path("status.log")) // not there yet: tried again
+					return strings.Contains(string(log), "event=fault code=UPL-NO-CREDENTIALS severity=error text=")
+				}, func() string { return "" })
+				if r := obdagent(t, v.dir, "status", "--socket", "s", "--wait", "1ms"); r.code != 1 {
+					t.Errorf("status --wait: %+v", r)
+				}
 			}
 			if code, took := a.stop(syscall.SIGTERM); code != 0 || took > 20*time.Second {
 				t.Errorf("exit status %d after %v", code, took)

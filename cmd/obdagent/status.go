@@ -1,12 +1,16 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"obdagent/agent/config"
 	"obdagent/agent/status"
@@ -20,58 +24,123 @@ const (
 	statusUsage      = 3
 )
 
+// statusFlags are what the command was told.
+type statusFlags struct {
+	config, socket string
+	json, watch    bool
+	wait           time.Duration
+}
+
 func statusCommand() *cobra.Command {
-	var path, socket string
-	var asJSON bool
+	var f statusFlags
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say what the running agent is doing",
-		Long: `status asks the running agent what it is doing, and prints it on one screen, the verdict first.
+		Long: `status asks the running agent what it is doing, and prints it on one screen: the verdict, each fault with its code and the next thing
+to do, and a line for each part, the worst first.
 
-Exit status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
+The verdict is OK; WAITING while something is not right yet and may pass; or DEGRADED. With --wait it is waited for until it is
+OK: the gate of an update is obdagent status --wait 60s.
+
+Exit status: 0 OK (without --wait also WAITING), 1 degraded (with --wait: not OK in time), 2 not running, 3 usage or config.`,
+		Example: "  obdagent status --watch\n  obdagent status --json\n  obdagent status --wait 60s && rauc status mark-good",
 		Args: func(_ *cobra.Command, args []string) error {
 			if err := cli.NoArguments(nil, args); err != nil {
 				return cli.Status{Code: statusUsage, Err: err}
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, _ []string) error {
-			if socket == "" {
-				cfg, _, err := loadConfig(path)
-				if err != nil {
-					return cli.Status{Code: statusUsage, Err: err}
-				}
-				if socket = cfg.Status.Socket; socket == "" {
-					return cli.Status{Code: statusUsage, Err: errors.New("status.socket is empty in the configuration: the agent cannot be asked")}
-				}
-			}
-			s, err := status.Fetch(c.Context(), socket)
-			if err != nil {
-				return notAsked(err)
-			}
-			if asJSON {
-				out := json.NewEncoder(c.OutOrStdout())
-				out.SetIndent("", "  ")
-				err = out.Encode(&s)
-			} else {
-				err = s.Render(c.OutOrStdout())
-			}
-			if err != nil {
-				return cli.Status{Code: statusUsage, Err: fmt.Errorf("print the status: %w", err)}
-			}
-			if s.State != status.OK {
-				return cli.Status{Code: statusDegraded}
-			}
-			return nil
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return cli.Status{Code: statusUsage, Err: cli.FlagError(c, err)}
 	})
-	addConfigFlag(c, &path)
-	c.Flags().StringVar(&socket, "socket", "", "the agent's socket (default: status.socket of the configuration, "+config.Default().Status.Socket+")")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the whole snapshot as JSON")
+	addConfigFlag(c, &f.config)
+	addSocketFlag(c, &f.socket)
+	c.Flags().BoolVar(&f.json, "json", false, "print the whole snapshot as JSON (docs/status.md)")
+	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "print it each second until interrupted; with --json one object a line")
+	c.Flags().DurationVar(&f.wait, "wait", 0, "wait until it is OK, at most this long, such as 60s")
 	return c
+}
+
+func addSocketFlag(c *cobra.Command, socket *string) {
+	c.Flags().StringVar(socket, "socket", "", "the agent's socket (default: status.socket of the configuration, "+config.Default().Status.Socket+")")
+}
+
+// socketOf is the socket that was named, else that of the configuration.
+func socketOf(named, configPath string) (string, error) {
+	if named != "" {
+		return named, nil
+	}
+	cfg, _, err := loadConfig(configPath)
+	if err != nil {
+		return "", err
+	}
+	if cfg.Status.Socket == "" {
+		return "", errors.New("status.socket is empty in the configuration: the agent cannot be asked")
+	}
+	return cfg.Status.Socket, nil
+}
+
+func (f *statusFlags) run(c *cobra.Command) error {
+	if f.wait != 0 && (f.watch || f.wait < 0) {
+		return cli.Status{Code: statusUsage, Err: errors.New("--wait takes a time above zero, such as 60s, and does not go with --watch")}
+	}
+	socket, err := socketOf(f.socket, f.config)
+	if err != nil {
+		return cli.Status{Code: statusUsage, Err: err}
+	}
+	if f.watch {
+		return f.follow(c, socket)
+	}
+	s, err := f.ask(c.Context(), socket)
+	if err != nil {
+		return notAsked(err)
+	}
+	format := (*status.Snapshot).Render
+	if f.json {
+		format = (*status.Snapshot).JSON
+	}
+	if err := format(&s, c.OutOrStdout()); err != nil {
+		return cli.Status{Code: statusUsage, Err: fmt.Errorf("print the status: %w", err)}
+	}
+	if s.State == status.Degraded || f.wait > 0 && s.State != status.OK {
+		return cli.Status{Code: statusDegraded}
+	}
+	return nil
+}
+
+func (f *statusFlags) ask(ctx context.Context, socket string) (status.Snapshot, error) {
+	if f.wait > 0 {
+		return status.Wait(ctx, socket, f.wait)
+	}
+	return status.Fetch(ctx, socket)
+}
+
+// follow prints the status until it is interrupted.
+func (f *statusFlags) follow(c *cobra.Command, socket string) error {
+	out := c.OutOrStdout()
+	file, isFile := out.(*os.File)
+	screen := isFile && !f.json && term.IsTerminal(int(file.Fd()))
+	format := (*status.Snapshot).Render
+	if f.json {
+		format = (*status.Snapshot).JSONLine
+	}
+	err := status.Watch(c.Context(), out, socket, screen, format, func(w io.Writer, err error) error {
+		if errors.Is(err, fs.ErrPermission) {
+			return notAsked(err)
+		}
+		if f.json {
+			_, err = fmt.Fprintln(w, `{"state":"not running"}`)
+		} else {
+			_, err = fmt.Fprintf(w, "NOT RUNNING  %v\n", notAsked(err))
+		}
+		return err
+	})
+	if _, is := errors.AsType[cli.Status](err); err != nil && !is {
+		err = cli.Status{Code: statusUsage, Err: err}
+	}
+	return err
 }
 
 // notAsked says why the agent has no answer for us, and what to do.

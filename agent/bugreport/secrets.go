@@ -1,0 +1,147 @@
+package bugreport
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"obdagent/agent/config"
+)
+
+// removed stands where something secret was.
+const removed = "[removed]"
+
+// A cleaner removes secrets from text.
+type cleaner struct {
+	known    *strings.Replacer
+	shapes   []shape
+	settings *regexp.Regexp
+}
+
+type shape struct {
+	of   *regexp.Regexp
+	with string
+}
+
+// secretName is what a variable or setting is called whose value is nobody's business.
+const secretName = `secret(?:[_-]?key)?|token|passw(?:or)?d|passphrase|psk|api[_-]?key|access[_-]?key|private[_-]?key|signature`
+
+// newCleaner returns a cleaner that knows what is in the environment and in the files that hold secrets, besides what secrets look like.
+func newCleaner(cfg *config.Config, environ []string) *cleaner {
+	var secrets []string
+	know := func(s string) {
+		// Shorter ones would tear up everything else, and are no secrets.
+		if len(s) < 8 {
+			return
+		}
+		quoted, err := json.Marshal(s)
+		if err != nil { // a string always can
+			return
+		}
+		secrets = append(secrets, s, url.QueryEscape(s), strings.Trim(string(quoted), `"`))
+	}
+	named := regexp.MustCompile(`(?i)` + secretName)
+	env := map[string]string{}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+		if named.MatchString(name) && !filepath.IsAbs(value) {
+			know(value)
+		}
+	}
+	for _, path := range secretFiles(cfg, env) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // who cannot read it has not written it anywhere either
+		}
+		for _, word := range secretWords(string(text)) {
+			know(word)
+		}
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) }) // a part of one must not hide the whole
+	var pairs []string
+	for _, s := range slices.Compact(secrets) {
+		pairs = append(pairs, s, removed)
+	}
+	return &cleaner{
+		known: strings.NewReplacer(pairs...),
+		shapes: []shape{
+			{regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)`), removed},
+			{regexp.MustCompile(`(?i)(authorization["']?\s*[:=]\s*)[^\r\n]+`), "${1}" + removed},
+			{regexp.MustCompile(`://[^/\s@"']+@`), "://" + removed + "@"},
+			{regexp.MustCompile(`\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}\b`), removed}, // IAM User Guide, "Unique ID prefixes"
+			{regexp.MustCompile(`\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*`), removed},          // a JWT
+			{regexp.MustCompile(`[A-Za-z0-9/+]{100,}={0,2}`), removed},                // a session token
+		},
+		settings: regexp.MustCompile(`(?i)([\w-]*(?:` + secretName + `)(?:[_-]?(?:id|value|\d+))?\\?["']?\s*[:=]\s*)(\\?"[^"]*"|'[^']*'|[^\s,;&"']+)`),
+	}
+}
+
+// secretFiles are the files whose contents are nobody's business.
+func secretFiles(cfg *config.Config, env map[string]string) (paths []string) {
+	paths = []string{env["AWS_SHARED_CREDENTIALS_FILE"], env["AWS_CONFIG_FILE"], env["AWS_WEB_IDENTITY_TOKEN_FILE"]}
+	if home := env["HOME"]; home != "" {
+		paths = append(paths, filepath.Join(home, ".aws", "credentials"), filepath.Join(home, ".aws", "config"))
+	}
+	patterns := []string{"/etc/obdagent/cred*", "/run/credentials/obdagent*/*"} // systemd.exec(5): where a service's credentials lie
+	if dir := env["CREDENTIALS_DIRECTORY"]; dir != "" {
+		patterns = append(patterns, filepath.Join(dir, "*"))
+	}
+	for _, p := range patterns {
+		found, err := filepath.Glob(p)
+		if err != nil { // only of a bad pattern
+			continue
+		}
+		paths = append(paths, found...)
+	}
+	if cfg != nil {
+		paths = append(paths, cfg.Uplink.CredentialsFile, cfg.Uplink.IoT.Key)
+	}
+	return slices.DeleteFunc(paths, func(p string) bool { return p == "" })
+}
+
+// secretWords are the words of a credentials file or a key that are worth hiding: all that are long and no plain names.
+func secretWords(text string) (words []string) {
+	name := regexp.MustCompile(`^(?:[a-z_]+|[A-Za-z]+)$`)
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n=:,;\"'{}[]", r) }) {
+		if len(w) >= 12 && !name.MatchString(w) {
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+// clean returns the text without secrets.
+func (c *cleaner) clean(text string) string {
+	text = c.known.Replace(text)
+	for _, s := range c.shapes {
+		text = s.of.ReplaceAllString(text, s.with)
+	}
+	text = c.settings.ReplaceAllStringFunc(text, func(s string) string {
+		m := c.settings.FindStringSubmatch(s)
+		if strings.HasPrefix(strings.Trim(m[2], `\"'`), "/") { // the name of a file
+			return s
+		}
+		return m[1] + removed
+	})
+	return awsSecret.ReplaceAllStringFunc(text, func(s string) string {
+		if looksLikeAWSSecret(s) {
+			return removed
+		}
+		return s
+	})
+}
+
+// awsSecret is a run of the letters of an AWS secret access key, which has 40 of them.
+var awsSecret = regexp.MustCompile(`[A-Za-z0-9/+]+`)
+
+// looksLikeAWSSecret tells such a key from a path, and from a hash in hex.
+func looksLikeAWSSecret(s string) bool {
+	return len(s) == 40 && !strings.HasPrefix(s, "/") &&
+		strings.ContainsAny(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && strings.ContainsAny(s, "ghijklmnopqrstuvwxyz") && strings.ContainsAny(s, "0123456789")
+}
