@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // InstallOptions say what to install where.
@@ -308,10 +309,11 @@ func (d *disk) takeAway(e *entry) (Change, error) {
 	}
 	switch {
 	case e.Dir:
-		if inside, err := fs.ReadDir(d.root.FS(), rel(e.Path)); err != nil || len(inside) > 0 {
-			change.What = "kept, as it is not empty"
-			return change, err
+		err := d.remove(e.Path)
+		if errors.Is(err, syscall.ENOTEMPTY) {
+			change.What, err = "kept, as it is not empty", nil
 		}
+		return change, err
 	case e.Target != "":
 		if target, err := d.root.Readlink(rel(e.Path)); err != nil || path.Base(target) != path.Base(e.Target) {
 			change.What = "kept, as it is not the link that was installed"

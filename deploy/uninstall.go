@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"path"
-	"slices"
 )
 
 // UninstallOptions say what to take away from where.
@@ -78,21 +77,14 @@ func Uninstall(o UninstallOptions) (changes []Change, err error) {
 	return changes, nil
 }
 
-// takeAllAway goes backwards: what starts the daemon first, the program last, then the directories from the innermost; after
-// all of them the manifest.
+// takeAllAway goes backwards, as directories stand before what is in them: what starts the daemon first, the program last; and
+// after all of them the manifest.
 func (d *disk) takeAllAway(m *manifest) (changes []Change, err error) {
-	var files, dirs []*entry
-	for i := range m.Entries {
-		switch e := &m.Entries[i]; {
-		case !e.Dir:
-			files = append(files, e)
-		case e.Path != path.Dir(manifestPath):
-			dirs = append(dirs, e)
+	for i := len(m.Entries) - 1; i >= 0; i-- {
+		e := &m.Entries[i]
+		if e.Path == path.Dir(manifestPath) {
+			continue
 		}
-	}
-	slices.Reverse(files)
-	slices.SortFunc(dirs, func(a, b *entry) int { return len(b.Path) - len(a.Path) })
-	for _, e := range slices.Concat(files, dirs) {
 		change, err := d.takeAway(e)
 		if err != nil {
 			return changes, err
