@@ -5,14 +5,10 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"obdagent/cmd/internal/cli"
 )
-
-func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 func rootCommand() *cobra.Command {
 	return cli.Root("obdagent", "Speed and position of a vehicle, delivered",
