@@ -22,6 +22,3 @@ func (o SeedOptions) WithBefore(before func(op, file string) error) SeedOptions 
 	o.before = before
 	return o
 }
-
-// ProcdConfig is the configuration that OpenWrt gets.
-func ProcdConfig() string { return procdConfig() }

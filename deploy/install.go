@@ -116,11 +116,12 @@ func Install(o InstallOptions) (_ []Change, err error) {
 
 // packaged refuses a root on which a package put the program.
 func (d *disk) packaged() error {
-	for _, p := range []struct{ list, update, remove string }{
-		{"/var/lib/dpkg/info/obdagent.list", "apt-get install", "apt-get purge"},
+	for _, p := range []struct{ mark, update, remove string }{
+		{"/usr/share/obdagent/config.toml", "apt-get install", "apt-get purge"},
+		{"/usr/share/licenses/obdagent", "dnf install", "dnf remove"},
 		{"/usr/lib/opkg/info/obdagent.list", "opkg install", "opkg remove"},
 	} {
-		if d.exists(p.list) {
+		if d.exists(p.mark) {
 			return fmt.Errorf("the package obdagent is installed in %s: update it with %s, or remove it with %s obdagent first", d.root.Name(), p.update, p.remove)
 		}
 	}

@@ -205,7 +205,7 @@ func TestInstallRefusesAndChangesNothing(t *testing.T) {
 			put(t, filepath.Join(root, "usr/bin/obdagent/x"), "")
 		}, nil, "usr/bin/obdagent is there and is no regular file"},
 		"a package's files": {func(t *testing.T, root string) {
-			put(t, filepath.Join(root, "var/lib/dpkg/info/obdagent.list"), "/.\n")
+			put(t, filepath.Join(root, "usr/share/obdagent/config.toml"), "")
 		}, nil, "the package obdagent is installed in ROOT: update it with apt-get install"},
 		"a link out of the root": {func(t *testing.T, root string) {
 			outside := filepath.Join(t.TempDir(), "outside")
@@ -315,7 +315,7 @@ func TestAnImageWithAnIdentityIsTold(t *testing.T) {
 
 func TestOpenWrtKeepsRecordsOnFlash(t *testing.T) {
 	t.Parallel()
-	config := deploy.ProcdConfig()
+	config := deploy.OpenWrtConfig()
 	for _, line := range []string{`dir = "/srv/obdagent/buffer"`, `max_bytes = "8MiB"`, `log = "/srv/obdagent/status.log"`, `socket = "/var/run/obdagent/status.sock"`} {
 		if !strings.Contains(config, "\n"+line+"\n") {
 			t.Errorf("the configuration lacks %s", line)

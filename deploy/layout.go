@@ -63,7 +63,7 @@ func (d *disk) layout(init initSystem, program []byte) []item {
 	items := []item{{path: programPath, mode: 0o755, text: program}}
 	if init == procd {
 		return append(items,
-			item{path: configPath, mode: 0o644, text: []byte(procdConfig()), own: true},
+			item{path: configPath, mode: 0o644, text: []byte(OpenWrtConfig()), own: true},
 			item{path: "/etc/init.d/obdagent", mode: 0o755, text: []byte(InitScript)},
 			item{path: "/lib/upgrade/keep.d/obdagent", mode: 0o644, text: []byte(KeepList)},
 			// As its "enable" does, with the numbers that stand in the script.
@@ -83,8 +83,8 @@ func (d *disk) layout(init initSystem, program []byte) []item {
 		item{path: wants + "obdagent-seed.service", target: units + "/obdagent-seed.service"})
 }
 
-// procdConfig is the sample for OpenWrt, where /var is in memory, /run is not there, and the flash has a few megabytes.
-func procdConfig() string {
+// OpenWrtConfig is the sample for OpenWrt, where /var is in memory, /run is not there, and the flash has a few megabytes.
+func OpenWrtConfig() string {
 	return strings.NewReplacer(
 		`#dir = "/var/lib/obdagent/buffer"`, `dir = "/srv/obdagent/buffer"`,
 		`#max_bytes = "512MiB"`, `max_bytes = "8MiB"`,

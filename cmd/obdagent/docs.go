@@ -15,10 +15,11 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"obdagent/cmd/internal/cli"
+	"obdagent/deploy"
 )
 
-// main, with the build tag docs, writes the man pages and the shells' completions of obdagent into a directory, as they belong
-// below /usr/share: what a package holds beside the program, made of the program's own help and no part of it.
+// main, with the build tag docs, writes what a package holds beside the program and what is made of it: below share the man
+// pages and the shells' completions, out of the program's own help, and the sample configuration for OpenWrt.
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: go run -tags docs ./cmd/obdagent DIRECTORY")
@@ -31,6 +32,13 @@ func main() {
 }
 
 func writeDocs(root *cobra.Command, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "openwrt.toml"), []byte(deploy.OpenWrtConfig()), 0o644); err != nil {
+		return err
+	}
+	dir = filepath.Join(dir, "share")
 	root.DisableAutoGenTag = true // it holds the day
 	root.InitDefaultHelpCmd()
 	man := filepath.Join(dir, "man/man1")
