@@ -15,7 +15,16 @@ COUNT = 1
 DAYS = 40
 STATES = 100000
 
-.PHONY: build release check lint cross test kills bench bench-run bench-buffer long crash demo clean
+# What the packages say of themselves. Two builds of one commit are the same, byte by byte.
+NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+VERSION ?= 0.0.0~git$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d%H%M%S).$(shell git rev-parse --short=8 HEAD)
+IPK_ARCH_amd64 = x86_64
+IPK_ARCH_arm64 = aarch64_generic
+IPK_ARCH_arm = arm_cortex-a7
+
+.PHONY: build release packages lifecycle check lint cross test kills bench bench-run bench-buffer long crash demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -60,6 +69,25 @@ long:
 # STATES power cuts of the buffer. A failure prints its seed: OBDAGENT_TEST_SEED replays it.
 crash:
 	OBDAGENT_TEST_STATES=$(STATES) go test -count=1 -timeout=2h -v -run='^TestPowerCuts$$' ./buffer
+
+# .deb, .rpm and .ipk for each device, into dist/. Needs what make release needs, and nothing else.
+packages: $(RELEASE_ARCHES:%=packages-%)
+packages-%: release-% dist/package/changelog.yaml
+	@for format in deb rpm ipk; do \
+		arch=$(patsubst arm,arm7,$*); [ $$format != ipk ] || arch=$(IPK_ARCH_$*); \
+		BUILD=$* VERSION='$(VERSION)' ARCH=$$arch $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist/ || exit 1; \
+	done
+
+# What a package holds beside the program.
+dist/package/changelog.yaml: FORCE
+	rm -rf dist/package
+	go run -tags docs ./cmd/obdagent dist/package
+	find dist/package/share/man -type f -exec gzip -9n {} +
+	go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/obdagent | sort -u | while read -r path version dir; do \
+		printf '\n==== %s %s\n\n' "$$path" "$$version"; find "$$dir" -maxdepth 1 \( -name 'LICENSE*' -o -name 'NOTICE*' \) | sort | xargs cat; done >dist/package/third-party-licenses
+	printf -- '- semver: "%s"\n  date: %s\n  packager: The obdagent authors <maintainers@obdagent.invalid>\n  deb: {urgency: medium, distributions: [stable]}\n  changes:\n    - note: "Built from its own repository; see CHANGELOG.md there."\n' \
+		'$(VERSION)' "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)" >$@
+FORCE:
 
 demo:
 	go run ./cmd/obdagent demo --for 15s

@@ -8,7 +8,7 @@ import (
 )
 
 // commands are all that the program has, and its own root.
-var commands = []string{"", "run", "demo", "simulate", "status", "tail", "log-level", "bugreport", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "version"}
+var commands = []string{"", "run", "demo", "simulate", "status", "tail", "log-level", "bugreport", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "install", "uninstall", "provision", "version"}
 
 func TestHelpIsAsDocumented(t *testing.T) {
 	t.Parallel()

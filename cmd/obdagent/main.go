@@ -5,14 +5,10 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"obdagent/cmd/internal/cli"
 )
-
-func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 func rootCommand() *cobra.Command {
 	return cli.Root("obdagent", "Speed and position of a vehicle, delivered",
@@ -20,5 +16,5 @@ func rootCommand() *cobra.Command {
 any power cut, and delivers them to Amazon Data Firehose.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config; for status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
-		runCommand(), demoCommand(), simulateCommand(), statusCommand(), tailCommand(), logLevelCommand(), bugreportCommand(), decodeCommand(), bufferCommand(), configCommand(), cli.VersionCommand("obdagent"))
+		runCommand(), demoCommand(), simulateCommand(), statusCommand(), tailCommand(), logLevelCommand(), bugreportCommand(), decodeCommand(), bufferCommand(), configCommand(), installCommand(), uninstallCommand(), provisionCommand(), cli.VersionCommand("obdagent"))
 }
