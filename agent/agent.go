@@ -113,7 +113,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	a := &Agent{opts: o, cfg: o.Config, log: o.Logger, started: clock.Boottime(),
 		events: make(chan event, eventQueue), commit: make(chan struct{}, 1)}
 	if a.deviceID = a.cfg.Vehicle.DeviceID; a.deviceID == "" {
-		if a.deviceID, err = DeviceID(machineID); err != nil {
+		if a.deviceID, err = BoardID(); err != nil {
 			return nil, err
 		}
 	}

@@ -20,5 +20,5 @@ func rootCommand() *cobra.Command {
 any power cut, and delivers them to Amazon Data Firehose.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config; for status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
-		runCommand(), demoCommand(), simulateCommand(), statusCommand(), decodeCommand(), bufferCommand(), configCommand(), cli.VersionCommand("obdagent"))
+		runCommand(), demoCommand(), simulateCommand(), statusCommand(), doctorCommand(), detectCommand(), decodeCommand(), bufferCommand(), configCommand(), cli.VersionCommand("obdagent"))
 }
