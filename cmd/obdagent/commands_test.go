@@ -8,7 +8,7 @@ import (
 )
 
 // commands are all that the program has, and its own root.
-var commands = []string{"", "run", "demo", "simulate", "status", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "version"}
+var commands = []string{"", "run", "demo", "simulate", "status", "doctor", "detect", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "version"}
 
 func TestHelpIsAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestHelpIsAsDocumented(t *testing.T) {
 
 func TestHelpTellsTheExitStatusWhereItIsSpecial(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "run", "demo", "status", "decode", "config check"} {
+	for _, name := range []string{"", "run", "demo", "status", "doctor", "detect", "decode", "config check"} {
 		r := inProcess(t, append(strings.Fields(name), "--help")...)
 		if !strings.Contains(strings.ToLower(r.stdout), "status") || !strings.Contains(r.stdout, "Usage:\n  obdagent") {
 			t.Errorf("%s --help:\n%s", name, r.stdout)
@@ -50,6 +50,7 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 		"demo extra", "demo --for soon", "demo --for 100ms", "demo --for 25h", "demo --rate 11hz", "demo --rate fast", "demo --seed -1", "demo --dir DIR/used",
 		"simulate extra", "simulate --dir DIR/x --rate 0", "simulate --dir DIR/x --nmea DIR/none.nmea", "simulate --dir DIR/x --nmea DIR/own", "simulate --dir DIR/x --nmea DIR/empty.nmea",
 		"simulate --dir DIR/x --obd 127.0.0.1:35000", "simulate --dir DIR/x --obd tcp://nohost", "simulate --dir DIR/own", "decode", "version extra",
+		"doctor extra", "doctor --for 0s", "doctor --for soon", "doctor --config DIR/none.toml", "detect --frob", "detect --config DIR/none.toml",
 	} {
 		said := mistake(t, 2, words(line, dir)...)
 		all.WriteString("$ obdagent " + line + "\n" + strings.ReplaceAll(said, dir, "DIR") + "\n")
