@@ -92,7 +92,6 @@ func processes(proc string, has func(link, target string) bool) (found []Holder,
 			found = append(found, holder(dir, pid))
 		}
 	}
-	slices.SortFunc(found, func(a, b Holder) int { return a.PID - b.PID })
 	return found, all
 }
 

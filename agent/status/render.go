@@ -72,20 +72,30 @@ func (s *Snapshot) rows() []row {
 		{StageUplink, "uplink", s.Uplink.State, []string{fmt.Sprintf("%d delivered", s.Uplink.Delivered), last, size(int64(s.Uplink.BytesUp)) + " up", today(s.Uplink),
 			text("%s failed calls", count(s.Uplink.Failed)), text("%s set aside", count(s.Uplink.Aside)), target, s.Uplink.Reason}},
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return s.health(a.stage) - s.health(b.stage) })
-	return rows
+	ordered := make([]row, 0, len(rows))
+	for health := range sound + 1 {
+		for _, r := range rows {
+			if s.health(r.stage) == health {
+				ordered = append(ordered, r)
+			}
+		}
+	}
+	return ordered
 }
+
+// sound is the health of a stage without a fault; below it stand those with faults that are pending, and by severity.
+var sound = len(severities) + 1
 
 // health orders the stages, the worst first.
 func (s *Snapshot) health(stage Stage) int {
 	of := func(a Active) bool { return a.Stage == stage || a.Stage == StagePower && stage == StageCar }
 	if i := slices.IndexFunc(s.Faults, of); i >= 0 { // the worst comes first
-		return s.Faults[i].Severity.rank()
+		return slices.Index(severities, s.Faults[i].Severity)
 	}
 	if slices.ContainsFunc(s.Pending, of) {
-		return Warning.rank() + 1
+		return sound - 1
 	}
-	return Warning.rank() + 2
+	return sound
 }
 
 // today says what the day has cost, and how much of its budget that is.
