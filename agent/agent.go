@@ -135,7 +135,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		a.tap = newCapture(o.Capture, a.log)
 	}
 	if a.deviceID = a.cfg.Vehicle.DeviceID; a.deviceID == "" {
-		if a.deviceID, err = DeviceID(machineID); err != nil {
+		if a.deviceID, err = BoardID(); err != nil {
 			return nil, err
 		}
 	}

@@ -12,6 +12,9 @@ import (
 // machineID is where systemd keeps the board's identity (machine-id(5)).
 const machineID = "/etc/machine-id"
 
+// BoardID is the device's name where the configuration gives none.
+func BoardID() (string, error) { return DeviceID(machineID) }
+
 // DeviceID derives the device's name from the machine id in a file: the first 64 bits of HMAC-SHA256, keyed with the machine
 // id, of this program's name. machine-id(5) asks that the id itself never leaves the machine. With a million devices the
 // chance that two names collide is 3 in 10^8.

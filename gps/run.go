@@ -70,7 +70,7 @@ func New(opt Options) (*Receiver, error) {
 		opt.Claim = func(string) (func(), error) { return func() {}, nil }
 	}
 	if opt.Candidates == nil {
-		opt.Candidates = listPorts
+		opt.Candidates = Ports
 	}
 	if opt.OpenSerial == nil {
 		opt.OpenSerial = openDevice

@@ -107,9 +107,9 @@ func openReason(name string, err error) string {
 	return fmt.Sprintf("%s: %v", name, err)
 }
 
-// listPorts returns the serial ports of the system without opening any: opening a port that another program uses would
-// change its line speed.
-func listPorts() ([]string, error) { return portsUnder("/") }
+// Ports returns the serial ports of the system, by their stable names where udev gives them one, without opening any: opening a
+// port that another program uses would change its line speed.
+func Ports() ([]string, error) { return portsUnder("/") }
 
 // portsUnder returns the serial ports of the system with the given root. Ports that the kernel writes its console to are
 // left out, as are UARTs that do not exist.

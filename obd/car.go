@@ -204,7 +204,7 @@ func New(opt Options) (*Car, error) {
 		opt.Now = func() time.Duration { return time.Since(start) }
 	}
 	if opt.Candidates == nil {
-		opt.Candidates = systemPorts
+		opt.Candidates = Ports
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)

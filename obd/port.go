@@ -31,9 +31,9 @@ func checkPort(port string) error {
 	return fmt.Errorf("port %q: want a device path such as /dev/ttyUSB0, tcp://host:port, or auto", port)
 }
 
-// systemPorts lists the serial ports that an adapter may be behind. Ports that are opened to find out (as
+// Ports lists the serial ports that an adapter may be behind. Ports that are opened to find out (as
 // serial.GetPortsList does) would disturb their users, so /sys is read instead.
-func systemPorts() ([]string, error) {
+func Ports() ([]string, error) {
 	var ports []string
 	for _, pattern := range []string{"/dev/ttyUSB*", "/dev/ttyACM*", "/dev/rfcomm*", "/dev/ttyAMA*", "/dev/ttyS*"} {
 		found, err := filepath.Glob(pattern)

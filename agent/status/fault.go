@@ -16,8 +16,8 @@ const (
 	Warning  Severity = "warning"  // everything is done, and somebody should look
 )
 
-// rank orders the severities, the worst first.
-func (s Severity) rank() int { return slices.Index([]Severity{Critical, Error, Warning}, s) }
+// severities are those, the worst first.
+var severities = []Severity{Critical, Error, Warning}
 
 // A Stage is a part of the way of a record.
 type Stage string
@@ -36,8 +36,6 @@ const (
 func Stages() []Stage {
 	return []Stage{StagePower, StageCar, StageGPS, StageClock, StageBuffer, StageUplink}
 }
-
-func (s Stage) rank() int { return slices.Index(Stages(), s) }
 
 // A Fault is one thing that can go wrong. Code, Stage and Severity are a contract: scripts and alarms are made of them.
 type Fault struct {
@@ -111,7 +109,7 @@ func (h *History) Judge(now time.Duration, s *Snapshot) {
 		}
 		signs[f.Code] = sign
 	}
-	s.Faults, s.Pending = []Active{}, nil
+	s.Faults, s.Pending = nil, nil
 	for _, f := range faults {
 		sign := signs[f.Code]
 		if !sign.on || slices.ContainsFunc(f.DependsOn, func(code string) bool { return signs[code].on }) {
@@ -126,19 +124,23 @@ func (h *History) Judge(now time.Duration, s *Snapshot) {
 			s.Pending = append(s.Pending, a)
 		}
 	}
-	slices.SortStableFunc(s.Faults, worse)
-	slices.SortStableFunc(s.Pending, worse)
+	s.Faults, s.Pending = worstFirst(s.Faults), worstFirst(s.Pending)
 	s.State = state(s.Faults, s.Pending)
 	h.wasOK = h.wasOK || s.State == OK
 	s.Verdict = verdict(s)
 }
 
-// worse orders faults, the worst first, and of equal ones that of the earlier stage.
-func worse(a, b Active) int {
-	if d := a.Severity.rank() - b.Severity.rank(); d != 0 {
-		return d
+// worstFirst orders faults, which come in the order of the stages, by their severity. (A sort would take 7 KB of the binary.)
+func worstFirst(in []Active) []Active {
+	out := make([]Active, 0, len(in)) // not nil, for JSON
+	for _, severity := range severities {
+		for _, a := range in {
+			if a.Severity == severity {
+				out = append(out, a)
+			}
+		}
 	}
-	return a.Stage.rank() - b.Stage.rank()
+	return out
 }
 
 func state(shown, pending []Active) string {

@@ -122,11 +122,15 @@ func lowVoltage(s *Snapshot, _ *History) sign {
 		return sign{}
 	}
 	v := *s.Car.Voltage
-	least := lowBattery
-	if v >= system24 {
-		least = lowBattery24
+	return sign{on: LowBattery(v), text: fmt.Sprintf("the vehicle's battery is nearly empty: %.1f V", v)}
+}
+
+// LowBattery tells whether a voltage, while nothing is started, is that of a battery that is nearly empty, of 12 or 24 V.
+func LowBattery(volts float64) bool {
+	if volts >= system24 {
+		return volts < lowBattery24
 	}
-	return sign{on: v < least, text: fmt.Sprintf("the vehicle's battery is nearly empty: %.1f V", v)}
+	return volts < lowBattery
 }
 
 // damaged are the obd.Reasons of answers that came, and were not whole.

@@ -78,20 +78,30 @@ func (s *Snapshot) rows() []row {
 	case len(s.Config.RestartNeeded) > 0:
 		rows = append(rows, row{"", "config", "changed", []string{"with the next start: " + strings.Join(s.Config.RestartNeeded, " ")}})
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return s.health(a.stage) - s.health(b.stage) })
-	return rows
+	ordered := make([]row, 0, len(rows))
+	for health := range sound + 1 {
+		for _, r := range rows {
+			if s.health(r.stage) == health {
+				ordered = append(ordered, r)
+			}
+		}
+	}
+	return ordered
 }
+
+// sound is the health of a stage without a fault; below it stand those with faults that are pending, and by severity.
+var sound = len(severities) + 1
 
 // health orders the stages, the worst first.
 func (s *Snapshot) health(stage Stage) int {
 	of := func(a Active) bool { return a.Stage == stage || a.Stage == StagePower && stage == StageCar }
 	if i := slices.IndexFunc(s.Faults, of); i >= 0 { // the worst comes first
-		return s.Faults[i].Severity.rank()
+		return slices.Index(severities, s.Faults[i].Severity)
 	}
 	if slices.ContainsFunc(s.Pending, of) {
-		return Warning.rank() + 1
+		return sound - 1
 	}
-	return Warning.rank() + 2
+	return sound
 }
 
 // today says what the day has cost, and how much of its budget that is.

@@ -8,7 +8,7 @@ import (
 )
 
 // commands are all that the program has, and its own root.
-var commands = []string{"", "run", "demo", "simulate", "status", "tail", "log-level", "bugreport", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "install", "uninstall", "provision", "version"}
+var commands = []string{"", "run", "demo", "simulate", "status", "doctor", "detect", "tail", "log-level", "bugreport", "decode", "buffer", "buffer stat", "buffer verify", "buffer export", "buffer salvage", "config", "config check", "config show", "config init", "install", "uninstall", "provision", "version"}
 
 func TestHelpIsAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestHelpIsAsDocumented(t *testing.T) {
 
 func TestHelpTellsTheExitStatusWhereItIsSpecial(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "run", "demo", "status", "tail", "log-level", "bugreport", "decode", "config check"} {
+	for _, name := range []string{"", "run", "demo", "status", "doctor", "detect", "tail", "log-level", "bugreport", "decode", "config check"} {
 		r := inProcess(t, append(strings.Fields(name), "--help")...)
 		if !strings.Contains(strings.ToLower(r.stdout), "status") || !strings.Contains(r.stdout, "Usage:\n  obdagent") {
 			t.Errorf("%s --help:\n%s", name, r.stdout)
@@ -53,6 +53,7 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 		"simulate --dir DIR/x --obd 127.0.0.1:35000", "simulate --dir DIR/x --obd tcp://nohost", "simulate --dir DIR/own", "decode", "version extra",
 		"tail extra", "tail --frob", "tail --config DIR/none.toml", "tail --config DIR/nosocket.toml", "log-level loud", "log-level a b", "log-level --config DIR/none.toml",
 		"bugreport a b", "bugreport DIR/own/config.toml", "bugreport DIR/none/x.tar.gz",
+		"doctor extra", "doctor --for 0s", "doctor --for soon", "doctor --config DIR/none.toml", "detect --frob", "detect --config DIR/none.toml",
 	} {
 		said := mistake(t, 2, words(line, dir)...)
 		all.WriteString("$ obdagent " + line + "\n" + strings.ReplaceAll(said, dir, "DIR") + "\n")

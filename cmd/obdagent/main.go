@@ -16,5 +16,5 @@ func rootCommand() *cobra.Command {
 any power cut, and delivers them to Amazon Data Firehose.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config; for status: 0 OK, 1 degraded, 2 not running, 3 usage or config.`,
-		runCommand(), demoCommand(), simulateCommand(), statusCommand(), tailCommand(), logLevelCommand(), bugreportCommand(), decodeCommand(), bufferCommand(), configCommand(), installCommand(), uninstallCommand(), provisionCommand(), cli.VersionCommand("obdagent"))
+		runCommand(), demoCommand(), simulateCommand(), statusCommand(), doctorCommand(), detectCommand(), tailCommand(), logLevelCommand(), bugreportCommand(), decodeCommand(), bufferCommand(), configCommand(), installCommand(), uninstallCommand(), provisionCommand(), cli.VersionCommand("obdagent"))
 }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"obdagent/agent/doctor"
+	"obdagent/agent/status"
+)
+
+// levels are how the checks of a report came out, by name.
+func levels(t *testing.T, r result) map[string]doctor.Check {
+	t.Helper()
+	var report doctor.Report
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
+		t.Fatalf("%v: %+v", err, r)
+	}
+	all := map[string]doctor.Check{}
+	for _, c := range report.Checks {
+		all[c.Name] = c
+	}
+	if len(all) != 9 {
+		t.Errorf("%d checks: %+v", len(all), r)
+	}
+	return all
+}
+
+func TestDoctorExaminesAVanWhoseDaemonDoesNotRun(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	v.config()
+	r := obdagent(t, v.dir, "doctor", "--config", "c.toml")
+	if r.code != 0 || strings.Count(r.stdout, "\nOK    ") != 8 || !strings.HasPrefix(r.stdout, "OK    power ") || !strings.Contains(r.stdout, "as the daemon does not run") {
+		t.Errorf("doctor: %+v", r)
+	}
+	// The records of the test are told by their device, and nothing of it is left in the van's own buffer.
+	records := v.delivered()
+	if len(records) == 0 || records[0].DeviceID != v.device+"-doctor" {
+		t.Errorf("%d records delivered: %+v", len(records), records)
+	}
+	if _, err := os.Stat(v.path("buffer")); !os.IsNotExist(err) {
+		t.Errorf("the van's buffer: %v", err)
+	}
+	left, err := filepath.Glob(v.path("obdagent-doctor-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+func TestDoctorBesideTheDaemonLeavesItsPortsAlone(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	a := v.run()
+	before := a.until("both sources", func(s status.Snapshot) bool { return bothLive(s) && s.State == status.OK && s.Uplink.Delivered > 0 })
+	r := obdagent(t, v.dir, "doctor", "--config", "c.toml", "--json")
+	for name, c := range levels(t, r) {
+		if c.Level != doctor.OK {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+	found := obdagent(t, v.dir, "detect", "--config", "c.toml", v.obd, v.gps)
+	if found.code != 0 || strings.Count(found.stdout, "used by the running daemon") != 2 {
+		t.Errorf("detect: %+v", found)
+	}
+	after := a.until("answer", func(status.Snapshot) bool { return true })
+	if r.code != 0 || after.Car.State != "live" || after.Car.Since < before.Car.Since || after.GPS.Since < before.GPS.Since || after.Record.Made <= before.Record.Made {
+		t.Errorf("exit status %d; the daemon was disturbed: before %+v, after %+v", r.code, before.Car, after.Car)
+	}
+	if code, _ := a.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+}
+
+func TestDoctorGoesOnWhenACheckFails(t *testing.T) {
+	t.Parallel()
+	for name, environ := range map[string][]string{
+		"no credentials at all":              {"OBDAGENT_UPLINK_KIND=firehose"},
+		"a credential directory that is not": {"OBDAGENT_UPLINK_KIND=firehose", "OBDAGENT_UPLINK_CREDENTIALS=file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := newVan(t)
+			v.config()
+			r := finish(t, v.dir, environ, "doctor", "--config", "c.toml", "--json")
+			all := levels(t, r)
+			if c := all["credentials"]; r.code != 1 || c.Level != doctor.Fail || c.Code != "UPL-NO-CREDENTIALS" || all["roundtrip"].Level != doctor.Fail {
+				t.Errorf("exit status %d: %+v, %+v", r.code, c, all["roundtrip"])
+			}
+			for _, name := range []string{"power", "adapter", "car", "gps", "clock", "disk"} {
+				if all[name].Level != doctor.OK {
+					t.Errorf("%s: %+v", name, all[name])
+				}
+			}
+		})
+	}
+}
+
+func TestDetectWritesWhatItFound(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	writeFile(t, v.path("c.toml"), "# mine\n[obd]\n#port = \"auto\"\nbaud = 38400\n[status]\nsocket = \""+v.path("none")+"\"\n")
+	r := obdagent(t, v.dir, "detect", "--config", "c.toml", "--rules", "rules", "--write", "car", "gps")
+	if r.code != 0 || !strings.Contains(r.stdout, "adapter   "+v.obd+": ELM327") || !strings.Contains(r.stdout, "receiver  "+v.gps+": GPS") {
+		t.Fatalf("detect: %+v", r)
+	}
+	got, err := os.ReadFile(v.path("c.toml"))
+	want := "# mine\n[obd]\nport = \"" + v.obd + "\"\nbaud = 38400\n[status]\nsocket = \"" + v.path("none") + "\"\n\n[gps]\nsource = \"" + v.gps + "\"\n"
+	if err != nil || string(got) != want {
+		t.Errorf("the configuration (%v) is\n%swant\n%s", err, got, want)
+	}
+	if c := obdagent(t, v.dir, "config", "check", "--config", "c.toml"); c.code != 0 {
+		t.Errorf("config check: %+v", c)
+	}
+	// The names of pseudo-terminals are nothing that udev knows.
+	if _, err := os.Stat(v.path("rules")); !os.IsNotExist(err) {
+		t.Errorf("rules: %v", err)
+	}
+	none := obdagent(t, v.dir, "detect", "--config", "c.toml", "--json", "nothing")
+	var found []doctor.Found
+	if err := json.Unmarshal([]byte(none.stdout), &found); err != nil || none.code != 1 || len(found) != 1 || found[0].Kind != doctor.KindMissing || !isOneLine(none.stderr) {
+		t.Errorf("nothing there: %v: %+v", err, none)
+	}
+}
