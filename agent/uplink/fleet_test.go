@@ -192,7 +192,7 @@ func TestVansThatFillTheirStepsDoNotSendTogether(t *testing.T) {
 		size   int
 	}{{time.Second, 106}, {12 * time.Second, 1_269}} { // 47 and 4 lines a step, in 48 s
 		synctest.Test(t, func(t *testing.T) {
-			const vans, quota, end = 200, 20, 5 * time.Minute // a fiftieth of ten thousand, and of the quota
+			const vans, quota, end = 100, 15, 5 * time.Minute // a hundredth of ten thousand; of the quota too, and some for so small a number
 			s := &stream{start: time.Now()}
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup

@@ -101,7 +101,7 @@ func TestLinesThatDoNotShrinkStayWithinTheLimitsToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, sink := newFakeLog(), &fakeSink{}
 		r := rng2(1)
-		for range 6 {
+		for range 3 {
 			log.append(noise(r, uplink.MaxEntryBytes-2_000))
 		}
 		log.append(strings.Repeat("x", uplink.MaxEntryBytes-500)) // might not fit as a member
@@ -121,7 +121,7 @@ func TestLinesThatDoNotShrinkStayWithinTheLimitsToo(t *testing.T) {
 				t.Errorf("a call of %d bytes", total)
 			}
 		}
-		if st.Delivered != 6 || st.Aside != 1 {
+		if st.Delivered != 3 || st.Aside != 1 {
 			t.Errorf("%d delivered, %d set aside", st.Delivered, st.Aside)
 		}
 	})

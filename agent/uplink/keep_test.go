@@ -37,6 +37,17 @@ func TestTheBackOffIsKeptOverRestarts(t *testing.T) {
 		return n
 	}
 	file := filepath.Join(dir, "uplink.json")
+	if err := os.WriteFile(file, []byte(`{"version":1,"attempt":9,"kind":"throttled"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		u, stop := start(t, newFakeLog(), uplink.Options{Encoder: &plain{}, Sink: &fakeSink{}, LiveFirst: true, StateFile: file, Rand: rng2(1)})
+		defer stop()
+		synctest.Wait()
+		if s := u.Status(); s.State != uplink.StateStarting || !strings.Contains(s.Reason, "failed before the restart (throttled)") || s.NextTry.IsZero() {
+			t.Errorf("it waits after a restart and does not say so: %+v", s)
+		}
+	})
 	with, without := calls(file), calls("")
 	// At the cap a wait is uniform in five minutes, so that a fifth of the minutes see a call.
 	if with > 130 || with < 20 || without < 1000 {

@@ -149,7 +149,7 @@ func TestTheStrictEndpointAgreesWithMoto(t *testing.T) {
 		log := newFakeLog()
 		log.appendN(1203)
 		_, stop := start(t, log, uplink.Options{Encoder: &plain{}, Sink: f, Pack: true})
-		deadline := time.NewTimer(30 * time.Second)
+		deadline := time.NewTimer(3 * time.Minute)
 		poll := time.NewTicker(10 * time.Millisecond)
 		for late := false; !late && len(log.open()) > 0; {
 			select {

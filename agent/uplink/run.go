@@ -60,8 +60,10 @@ func (u *Uplink) begin() {
 		// It failed before the restart: a process that is restarted again and again must not try more often for it.
 		wait = max(wait, backoff(u.attempt, u.o.Rand))
 		u.lastKind, u.failedSince, u.urgent = kindNamed(u.kept.Kind), time.Now(), true
+		u.setState(StateStarting, fmt.Sprintf("sending failed before the restart (%s): it is tried again %v after the start", u.kept.Kind, wait.Round(time.Second)))
 	}
 	u.nextTry = time.Now().Add(wait)
+	u.update(func(s *Status) { s.NextTry = u.nextTry })
 }
 
 // stopped ends what waits for Run.

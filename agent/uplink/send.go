@@ -12,9 +12,9 @@ import (
 // How many bytes one call may carry, so that it takes no longer than Options.AirTime on the link as it was last measured.
 const (
 	firstCallBytes = 96 << 10 // before anything was measured: 52 s at 20 kbit/s, base64 included; each good call doubles it
-	// However fast the link is: a quarter of what Firehose takes. The heads of a call are a quarter of a percent of it, and each
-	// byte of a call takes some ten of memory on its way through base64, JSON and the signature.
-	mostCallBytes  = 1 << 20
+	// However fast the link is: an eighth of what Firehose takes. The heads of a call are a quarter of a percent of it, and each
+	// byte of a call takes some ten of memory on its way through base64, JSON and the signature: with 1 MiB the whole process took 9 MiB more.
+	mostCallBytes  = 512 << 10
 	leastCallBytes = 16 << 10 // however slow the link is: 35 s at slowestBytes, and still 150 lines to a head
 )
 
