@@ -259,7 +259,13 @@ func (l *line) spoil(ctx context.Context, cmd string, lines []string, f Fault) e
 		lines = append([]string{cmd}, lines...)
 	case Truncate:
 		whole := strings.Join(lines, "\r")
-		return l.write(ctx, cut(whole)+"\r\r>")
+		switch n := l.sim.opt.CutAt; {
+		case n == 0:
+			whole = cut(whole)
+		default:
+			whole = whole[:min(max(n, 0), len(whole))]
+		}
+		return l.write(ctx, whole+"\r\r>")
 	case NoPrompt:
 		return l.write(ctx, strings.Join(lines, "\r")+"\r\r")
 	case NULs:

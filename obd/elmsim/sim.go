@@ -51,6 +51,8 @@ type Options struct {
 	// Padding fills CAN frames to eight bytes with PadByte; 00, 55 and AA are met.
 	Padding bool
 	PadByte byte
+	// CutAt is how many bytes of a reply the fault Truncate leaves; 0: drawn by lot; negative: none.
+	CutAt int
 	// Seed of what is drawn by lot.
 	Seed uint64
 	// FaultRate is the share of replies, 0 to 1, that a fault befalls, by fault.
