@@ -162,3 +162,34 @@ func TestAnAnnouncedAnswerIsNotTakenForThatToALaterRequest(t *testing.T) {
 		}
 	})
 }
+
+// TestACloneThatCutsAnswersGivesWhatFitsAndNothingElse: full frames and the VIN are cut, single values are whole.
+func TestACloneThatCutsAnswersGivesWhatFitsAndNothingElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Baud: 38400, Personality: elmsim.Cutter})
+		every := 200 * time.Millisecond
+		b := newBench(t, sim, obd.Options{Period: map[string]time.Duration{"rpm": every, "coolant": every, "map": every}})
+		b.run(t)
+		b.until(t, obd.StateLive, 20*time.Second)
+		pass(20 * time.Second)
+		count := map[string]int{}
+		for _, s := range b.taken() {
+			if s.Err != nil {
+				continue
+			}
+			count[s.Signal]++
+			if want := map[string]float64{"speed": 50, "rpm": 800, "coolant": 88, "map": 35}[s.Signal]; s.Value != want {
+				t.Errorf("%+v", s)
+			}
+		}
+		for _, name := range []string{"speed", "rpm", "coolant", "map"} {
+			if count[name] < 40 {
+				t.Errorf("%s: %d values in 20 s: %v", name, count[name], count)
+			}
+		}
+		if st := b.car.Status(); st.Vehicle.VIN != "" || st.Failures["malformed"] == 0 {
+			t.Errorf("%+v; failures %v", st.Vehicle, st.Failures)
+		}
+	})
+}

@@ -92,6 +92,9 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 			continue
 		}
 		head, body := line[:width], line[width:]
+		if n := 2 * s.opt.Personality.MaxShown; n > 0 && s.opt.Protocol.can() {
+			body = body[:min(len(body), n)]
+		}
 		if !set.headers || f == NoHeaders || f == NoIndex || f == ColonBlank {
 			head = ""
 			blank := ""
