@@ -56,9 +56,9 @@ func (d *drive) command(batch []*task) string {
 func (d *drive) ask(ctx context.Context, batch []*task) error {
 	answer, when, err := d.exchange(ctx, batch)
 	switch {
-	case errors.Is(err, ErrStopped), errors.Is(err, errOthersOnly) && d.l.suffix && len(d.l.pins) == 0:
-		// The chip was interrupted: our fault or a stray byte's. Or an ECU has woken up that was silent before, and its answer was the one line
-		// that was waited for. Once more, now that it has finished.
+	case errors.Is(err, ErrStopped), errors.Is(err, errOthersOnly) && d.l.suffix:
+		// The chip was interrupted: our fault or a stray byte's. Or another ECU's answer was the one line that was waited for. Once more, now
+		// that it has finished.
 		d.c.failed(err)
 		if !errors.Is(err, ErrStopped) {
 			if err := d.pinLate(ctx); err != nil {

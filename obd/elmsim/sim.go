@@ -77,6 +77,8 @@ type Personality struct {
 	MaxBytes int
 	// NotAdaptive makes it wait as long after an answer as for none, whatever ATAT says.
 	NotAdaptive bool
+	// IgnoresFilter makes it say OK to ATCRA and show all; DropsAll makes it show nothing after it.
+	IgnoresFilter, DropsAll bool
 	// MaxShown is how many bytes of a CAN frame it shows, length byte included, dropping the rest; 0: all.
 	MaxShown int
 	// NoRepeat makes a bare CR do nothing; the genuine chip repeats the last command.
