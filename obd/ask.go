@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// packBadMax is how many packed requests in a row may go wrong before signals are asked one by one again.
+	// packBadMax is how often in a row a packed request may go wrong before signals are asked one by one again.
 	packBadMax = 2
 	// maxPacks bounds the remembered requests: with n signals that fit there are at most n squared over two, and eight are many.
 	maxPacks = 64
@@ -20,6 +20,7 @@ const (
 type packed struct {
 	tasks []*task
 	cmd   string
+	bad   int // how often in a row it went wrong
 }
 
 // command is the request for a batch. Steady polling asks the same few again and again, so they are kept.
@@ -55,9 +56,9 @@ func (d *drive) command(batch []*task) string {
 func (d *drive) ask(ctx context.Context, batch []*task) error {
 	answer, when, err := d.exchange(ctx, batch)
 	switch {
-	case errors.Is(err, ErrStopped), errors.Is(err, errOthersOnly) && d.l.suffix && len(d.l.pins) == 0:
-		// The chip was interrupted: our fault or a stray byte's. Or an ECU has woken up that was silent before, and its answer was the one line
-		// that was waited for. Once more, now that it has finished.
+	case errors.Is(err, ErrStopped), errors.Is(err, errOthersOnly) && d.l.suffix:
+		// The chip was interrupted: our fault or a stray byte's. Or another ECU's answer was the one line that was waited for. Once more, now
+		// that it has finished.
 		d.c.failed(err)
 		if !errors.Is(err, ErrStopped) {
 			if err := d.pinLate(ctx); err != nil {
@@ -104,7 +105,7 @@ func (d *drive) ask(ctx context.Context, batch []*task) error {
 		}
 	}
 	if len(batch) > 1 {
-		d.judgePack(err)
+		d.judgePack(batch, err)
 	}
 	return d.judge(ctx, err)
 }
@@ -135,12 +136,17 @@ func (d *drive) countMiss(t *task, err error) {
 
 // judgePack gives packing up where it goes wrong again and again: then each signal is asked by itself, as if the pair of adapter and
 // car had never proved able.
-func (d *drive) judgePack(err error) {
-	if err == nil || errors.Is(err, ErrLate) {
-		d.packBad = 0
-		return
+// Each set of signals counts by itself: some clones cut only those answers that fill a frame.
+func (d *drive) judgePack(batch []*task, err error) {
+	i := slices.IndexFunc(d.packs, func(p packed) bool { return slices.Equal(p.tasks, batch) })
+	switch {
+	case i < 0: // all have been forgotten meanwhile
+	case err == nil, errors.Is(err, ErrLate):
+		d.packs[i].bad = 0
+	default:
+		d.packs[i].bad++
 	}
-	if d.packBad++; d.packBad >= packBadMax {
+	if i >= 0 && d.packs[i].bad >= packBadMax {
 		d.sched.pack = false
 		d.c.opt.Logger.Debug("several PIDs in one request do not work any more; asking one by one", "err", err)
 	}
@@ -198,7 +204,11 @@ const proofStep = 2
 // the answer to the one request for two; if it does not, or never did, both are asked; if it failed again and again, neither. Its errors
 // are fatal ones.
 func (s *session) proveMulti(ctx context.Context, l *link, count counter) error {
-	if !l.framing.can() || !l.supported.has(0x0D) || l.multiProof.hopeless() {
+	if !l.framing.can() || !l.supported.has(0x0D) {
+		return nil
+	}
+	if l.multiProof.hopeless() {
+		l.multiProof = l.multiProof.after(false)
 		return nil
 	}
 	i := slices.IndexFunc(proofs, func(pid byte) bool { return l.supported.bits[pid] })

@@ -176,3 +176,85 @@ func checkFault(t *testing.T, protocol elmsim.Protocol, fault elmsim.Fault, outc
 		t.Errorf("last sample: %+v", s[len(s)-1])
 	}
 }
+
+// TestReplyCutAtEveryOffsetGivesNoWrongNumber cuts replies to a live session after each of their bytes: the whole way from the line to the
+// sample. TestReplyCutAnywhereIsNeverAWrongSpeed does it to the gate alone.
+func TestReplyCutAtEveryOffsetGivesNoWrongNumber(t *testing.T) {
+	t.Parallel()
+	pair := map[string]time.Duration{"rpm": time.Millisecond}
+	for _, c := range []struct {
+		name   string
+		opt    elmsim.Options
+		period map[string]time.Duration
+		size   int // of the longest reply, without line ends
+	}{
+		{"CAN 11", elmsim.Options{}, nil, 11},
+		{"CAN 11, two PIDs", elmsim.Options{}, pair, 17},
+		{"CAN 11, padded with 00", elmsim.Options{Padding: true}, nil, 19},
+		{"CAN 11, two PIDs, padded with 55", elmsim.Options{Padding: true, PadByte: 0x55}, pair, 19},
+		{"CAN 29", elmsim.Options{Protocol: elmsim.CAN29Bit500k}, nil, 16},
+		{"ISO 9141", elmsim.Options{Protocol: elmsim.ISO9141}, nil, 14},
+		{"KWP", elmsim.Options{Protocol: elmsim.KWPFast}, nil, 14},
+		{"J1850", elmsim.Options{Protocol: elmsim.J1850VPW}, nil, 14},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for n := range c.size {
+				synctest.Test(t, func(t *testing.T) {
+					opt := c.opt
+					opt.VIN, opt.Vehicle, opt.ECUDelay, opt.CutAt = testVIN, vehicleAt(50), 8*time.Millisecond, n
+					if n == 0 {
+						opt.CutAt = -1
+					}
+					sim := elmsim.New(opt)
+					b := newBench(t, sim, obd.Options{Period: c.period})
+					b.run(t)
+					b.until(t, obd.StateLive, 20*time.Second)
+					pass(2 * time.Second)
+					b.clear()
+					sim.Inject(elmsim.Truncate)
+					pass(3 * time.Second)
+					failed, good := 0, 0
+					for _, s := range b.taken() {
+						switch {
+						case s.Err != nil:
+							failed++
+						case s.Signal == obd.SignalSpeed && s.Value != 50, s.Signal == "rpm" && s.Value != 800:
+							t.Errorf("after %d bytes: %+v", n, s)
+						default:
+							good++
+						}
+					}
+					if failed == 0 || failed > 2 || good < 5 {
+						t.Errorf("after %d bytes: %d failed, %d good", n, failed, good)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestVINCutAtEveryOffsetIsReadWholeOrNotAtAll does it to the answer of several frames.
+func TestVINCutAtEveryOffsetIsReadWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	for _, p := range []struct {
+		protocol elmsim.Protocol
+		size     int
+	}{{elmsim.CAN11Bit500k, 3*19 + 2}, {elmsim.ISO9141, 5*22 + 4}} {
+		t.Run("protocol "+string(byte(p.protocol)), func(t *testing.T) {
+			t.Parallel()
+			for n := 1; n < p.size; n++ {
+				synctest.Test(t, func(t *testing.T) {
+					sim := elmsim.New(elmsim.Options{VIN: testVIN, Protocol: p.protocol, Vehicle: vehicleAt(50), CutAt: n,
+						FaultOn: map[string]elmsim.Fault{"0902": elmsim.Truncate}})
+					b := newBench(t, sim, obd.Options{MaxRate: 3})
+					b.run(t)
+					b.until(t, obd.StateLive, 30*time.Second)
+					if v := b.car.Status().Vehicle.VIN; v != "" {
+						t.Errorf("after %d bytes: VIN %q", n, v)
+					}
+				})
+			}
+		})
+	}
+}

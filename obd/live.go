@@ -50,12 +50,12 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 		c.learned = l.protocol
 	}
 	l.suffixProof = c.lastCar(s.identity).Suffix
-	try := l.suffix && !l.suffixProof.hopeless()
-	l.suffix = try
+	possible := l.suffix
+	l.suffix = possible && !l.suffixProof.hopeless()
 	if err := s.tryOut(ctx, &l, count); err != nil {
 		return link{}, err
 	}
-	if try {
+	if possible {
 		l.suffixProof = l.suffixProof.after(l.suffix)
 	}
 	if err := c.readVoltage(ctx, s); err != nil {
@@ -155,7 +155,6 @@ type drive struct {
 
 	trouble trouble
 	packs   []packed
-	packBad int // packed requests in a row that went wrong
 
 	off, bad  int  // failures in a row, of the kinds that offAfter and badAfter count
 	ran       bool // the engine was seen at work, or the car moving

@@ -37,13 +37,14 @@ type carMemory struct {
 	Multi    proof  `json:"multi"`         // whether it does several PIDs in one request
 }
 
-// A proof is what was seen of an ability: 1 it works, 0 nobody knows, below that how many connections in a row it has failed.
+// A proof is what was seen of an ability: 1 it works, 0 nobody knows, below that for how many connections in a row it has not.
 type proof int
 
-// hopeless tells whether it is not worth another try. One failure may have been noise.
-func (p proof) hopeless() bool { return p <= -3 }
+// hopeless tells whether it is not worth a try at this connection. One failure may have been noise, and behind the same name, which many
+// adapters share, there may be another by now: so after three failures each eighth connection tries again.
+func (p proof) hopeless() bool { return p <= -3 && p%8 != 0 }
 
-// after is the proof after one more try.
+// after is the proof after one more connection.
 func (p proof) after(able bool) proof {
 	if able {
 		return 1

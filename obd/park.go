@@ -65,8 +65,8 @@ func doubled(d time.Duration, n int, limit time.Duration) time.Duration {
 	return min(d, limit)
 }
 
-// newParkPolicy begins a parking, in which the car was asked so many times without a sign before a restart. spread, 0 to 1, keeps a depot of vans from waking in step: up to a tenth is added to the
-// retries.
+// newParkPolicy begins a parking; retries is how often the car was asked in it without a sign before a restart. spread, 0 to 1, keeps a depot
+// of vans from waking in step: up to a tenth is added to the waits.
 func newParkPolicy(now time.Duration, retries int, spread float64) *parkPolicy {
 	p := &parkPolicy{retries: max(retries, 0)}
 	p.plan(now, spread)

@@ -61,6 +61,17 @@ func (s *session) pin(ctx context.Context, l *link, count counter) error {
 	return nil
 }
 
+// unpin undoes what has made the chosen ECU fall silent.
+func (s *session) unpin(ctx context.Context, l *link) error {
+	for _, p := range l.pins {
+		if _, err := s.accepts(ctx, p.undo); err != nil {
+			return fmt.Errorf("%s: %w", p.undo, err)
+		}
+	}
+	l.pins = nil
+	return nil
+}
+
 // askAlone is the header that reaches only the ECU which answers from this address, and that which reaches all (ISO 15765-4, 6.3.2: 7E8
 // answers what is put to 7E0, and so on up to 7EF; 18DAF1xx what is put to 18DAxxF1).
 func askAlone(ecu string) (pin, bool) {
@@ -95,14 +106,16 @@ func (s *session) accepts(ctx context.Context, cmd string) (bool, error) {
 	return err == nil, err
 }
 
-// pinLate is for a car whose other ECUs have been silent until now. One of them has taken the place of the chosen one's answer, which may
-// still come.
+// pinLate is for a car whose other ECUs have been silent until now, or an adapter whose filter does nothing. Another ECU's answer has taken the
+// place of the chosen one's, which may still come.
 func (d *drive) pinLate(ctx context.Context) error {
 	d.s.pendingUntil = time.Now().Add(answerTime)
 	d.l.several = true
 	d.dropSuffix()
-	if err := d.s.pin(ctx, &d.l, d.count); err != nil {
-		return fmt.Errorf("listen to %s only: %w", d.l.ecu, err)
+	if len(d.l.pins) == 0 {
+		if err := d.s.pin(ctx, &d.l, d.count); err != nil {
+			return fmt.Errorf("listen to %s only: %w", d.l.ecu, err)
+		}
 	}
 	return d.s.hurry(ctx, &d.l)
 }

@@ -162,3 +162,73 @@ func TestAnAnnouncedAnswerIsNotTakenForThatToALaterRequest(t *testing.T) {
 		}
 	})
 }
+
+// TestACloneThatCutsAnswersGivesWhatFitsAndNothingElse: full frames and the VIN are cut, single values are whole.
+func TestACloneThatCutsAnswersGivesWhatFitsAndNothingElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Baud: 38400, Personality: elmsim.Cutter})
+		every := 200 * time.Millisecond
+		b := newBench(t, sim, obd.Options{Period: map[string]time.Duration{"rpm": every, "coolant": every, "map": every}})
+		b.run(t)
+		b.until(t, obd.StateLive, 20*time.Second)
+		pass(20 * time.Second)
+		count := map[string]int{}
+		for _, s := range b.taken() {
+			if s.Err != nil {
+				continue
+			}
+			count[s.Signal]++
+			if want := map[string]float64{"speed": 50, "rpm": 800, "coolant": 88, "map": 35}[s.Signal]; s.Value != want {
+				t.Errorf("%+v", s)
+			}
+		}
+		for _, name := range []string{"speed", "rpm", "coolant", "map"} {
+			if count[name] < 40 {
+				t.Errorf("%s: %d values in 20 s: %v", name, count[name], count)
+			}
+		}
+		if st := b.car.Status(); st.Vehicle.VIN != "" || st.Failures["malformed"] == 0 {
+			t.Errorf("%+v; failures %v", st.Vehicle, st.Failures)
+		}
+	})
+}
+
+// TestAFilterThatDoesNotWorkIsNoHarm has adapters that say OK to it, and two ECUs, of which the wrong one is first now and then.
+func TestAFilterThatDoesNotWorkIsNoHarm(t *testing.T) {
+	t.Parallel()
+	ignores, drops := elmsim.Genuine, elmsim.Genuine
+	ignores.IgnoresFilter, drops.DropsAll = true, true
+	for name, p := range map[string]elmsim.Personality{"it shows all": ignores, "it shows nothing": drops} {
+		for _, engineFirst := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					ecus := twoECUs(elmsim.CAN11Bit500k, false)
+					if engineFirst {
+						slices.Reverse(ecus)
+					}
+					sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 8 * time.Millisecond, Baud: 38400, ECUs: ecus, Personality: p})
+					b := newBench(t, sim, obd.Options{})
+					b.run(t)
+					b.until(t, obd.StateLive, 20*time.Second)
+					pass(2 * time.Second)
+					for range 10 {
+						sim.Inject(elmsim.ForeignECUFirst)
+					}
+					pass(10 * time.Second)
+					good := 0
+					for _, s := range b.taken() {
+						if s.Err != nil || s.Value != 50 {
+							t.Errorf("%+v", s)
+						}
+						good++
+					}
+					if st := b.car.Status(); good < 80 || st.Vehicle.VIN != testVIN {
+						t.Errorf("%d speeds; %+v", good, st.Vehicle)
+					}
+				})
+			})
+		}
+	}
+}

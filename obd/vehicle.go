@@ -292,7 +292,8 @@ func (s *session) tryOut(ctx context.Context, l *link, count counter) error {
 		}
 		return nil
 	}
-	return nil
+	// Nothing comes through, so it is the filter: that of some clones drops all.
+	return s.unpin(ctx, l)
 }
 
 // fatal tells errors after which the session cannot just go on: port, adapter, ctx.

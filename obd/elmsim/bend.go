@@ -92,6 +92,9 @@ func (l *line) answer(ctx context.Context, cmd string, frames []string, set sett
 			continue
 		}
 		head, body := line[:width], line[width:]
+		if n := 2 * s.opt.Personality.MaxShown; n > 0 && s.opt.Protocol.can() {
+			body = body[:min(len(body), n)]
+		}
 		if !set.headers || f == NoHeaders || f == NoIndex || f == ColonBlank {
 			head = ""
 			blank := ""
@@ -259,7 +262,13 @@ func (l *line) spoil(ctx context.Context, cmd string, lines []string, f Fault) e
 		lines = append([]string{cmd}, lines...)
 	case Truncate:
 		whole := strings.Join(lines, "\r")
-		return l.write(ctx, cut(whole)+"\r\r>")
+		switch n := l.sim.opt.CutAt; {
+		case n == 0:
+			whole = cut(whole)
+		default:
+			whole = whole[:min(max(n, 0), len(whole))]
+		}
+		return l.write(ctx, whole+"\r\r>")
 	case NoPrompt:
 		return l.write(ctx, strings.Join(lines, "\r")+"\r\r")
 	case NULs:

@@ -6,6 +6,8 @@
 // [Fault]. What it draws by lot comes from a seed.
 //
 // It is not an emulator of a certain chip: commands that this program does not need answer "OK" or "?", as the
-// [Personality] says. It sleeps and is woken as the data sheet says. All frames of an answer are sent at once, or with flow control off (ATCFC0) the first alone. Times are those of the
-// clock, so in a testing/synctest bubble they are free.
+// [Personality] says. It sleeps and is woken as the data sheet says. All frames of an answer are sent at once, or with flow control off (ATCFC0) the
+// first alone. Told how many lines to expect it sends as many and no more, and what comes after them may get into the next reply, as from a real
+// one; not told, it waits after an answer for another (ATST, ATAT). A request reaches all ECUs or, by its header (ATSH), one. After LV RESET and ERR94
+// its searches leave CAN out until ATFE. Times are those of the clock, so in a testing/synctest bubble they are free.
 package elmsim

@@ -33,7 +33,7 @@ const (
 	Silence               // no byte, no prompt; later commands are answered
 	LateAnswer            // the reply begins only after Options.Late
 	NoPrompt              // the data without the prompt
-	Truncate              // the reply is cut at an offset drawn by lot, then the prompt
+	Truncate              // the reply is cut at Options.CutAt, then the prompt
 	NULs                  // NUL bytes strewn through the reply
 	NULAfterPrompt        // a NUL behind the prompt
 	LFAfterPrompt         // a LF behind the prompt

@@ -226,7 +226,12 @@ func (l *line) at(cmd string) []string {
 		s.set.receive = ""
 		return ok
 	case strings.HasPrefix(arg, "CRA"):
-		s.set.receive = arg[3:]
+		switch {
+		case s.opt.Personality.DropsAll:
+			s.set.receive = "nobody"
+		case !s.opt.Personality.IgnoresFilter:
+			s.set.receive = arg[3:]
+		}
 		return ok
 	case arg == "CFC0", arg == "CFC1":
 		s.set.flow = arg == "CFC1"

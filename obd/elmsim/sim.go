@@ -51,6 +51,8 @@ type Options struct {
 	// Padding fills CAN frames to eight bytes with PadByte; 00, 55 and AA are met.
 	Padding bool
 	PadByte byte
+	// CutAt is how many bytes of a reply the fault Truncate leaves; 0: drawn by lot; negative: none.
+	CutAt int
 	// Seed of what is drawn by lot.
 	Seed uint64
 	// FaultRate is the share of replies, 0 to 1, that a fault befalls, by fault.
@@ -75,6 +77,10 @@ type Personality struct {
 	MaxBytes int
 	// NotAdaptive makes it wait as long after an answer as for none, whatever ATAT says.
 	NotAdaptive bool
+	// IgnoresFilter makes it say OK to ATCRA and show all; DropsAll makes it show nothing after it.
+	IgnoresFilter, DropsAll bool
+	// MaxShown is how many bytes of a CAN frame it shows, length byte included, dropping the rest; 0: all.
+	MaxShown int
 	// NoRepeat makes a bare CR do nothing; the genuine chip repeats the last command.
 	NoRepeat bool
 	// LocksOnTPA0 makes ATTPA0 the last command that is heard until the power is cycled (PowerBroker2/ELMduino#69).
@@ -88,11 +94,13 @@ type Personality struct {
 // The personalities. Clones are drawn from reports (brendan-w/python-OBD#22 #27 #218): what they call themselves says
 // nothing about what they can do.
 var (
-	Genuine  = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter"}
+	Genuine  = Personality{Name: "ELM327 v1.4b", Describe: "OBDII to RS232 Interpreter"}
 	CloneV15 = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATFE", "ATPC", "ATIGN", "ATPPS", "ATCV"}, NoProtocolNumber: true, NotAdaptive: true}
 	Liar     = Personality{Name: "ELM327 v2.1", Describe: "OBDII to RS232 Interpreter", IgnoresSettings: true}
 	STN      = Personality{Name: "ELM327 v1.4b", Describe: "OBDII to RS232 Interpreter"} // as OBDLink's chips call themselves
 	CloneV21 = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATCRA", "ATM", "ATAL", "ATFE", "ATPPS", "ATST", "AT@", "ATD"}, NoSuffix: true, MaxBytes: 2, NotAdaptive: true}
+	// Cutter is a clone that cuts answers: single values and lists of PIDs get through, full frames and a VIN do not.
+	Cutter = Personality{Name: "ELM327 v2.1", Describe: "?", Unknown: []string{"ATAT", "ATFE"}, MaxShown: 7, NotAdaptive: true}
 	// NoFilter is a clone that takes the number of lines to expect, but has no filter.
 	NoFilter = Personality{Name: "ELM327 v1.5", Describe: "OBDII to RS232 Interpreter", Unknown: []string{"ATAT", "ATCRA", "ATFE"}, NotAdaptive: true}
 	// NoCount is a clone that has a filter, but does not take the number of lines to expect.

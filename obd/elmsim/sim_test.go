@@ -46,7 +46,7 @@ func TestSimSpeaksAsTheDataSheetSays(t *testing.T) {
 		ask  []string
 		want string // the last reply
 	}{
-		{"power-on defaults echo and feed lines", elmsim.Options{}, []string{"ATI\r"}, "ATI\rELM327 v1.5\r\n\r\n"},
+		{"power-on defaults echo and feed lines", elmsim.Options{}, []string{"ATI\r"}, "ATI\rELM327 v1.4b\r\n\r\n"},
 		{"quiet settings", elmsim.Options{}, []string{"ATE0\r", "ATL0\r", "ATRV\r"}, "14.1V\r\r"},
 		{"the first request searches", elmsim.Options{}, []string{"ATE0\r", "ATL0\r", "ATS0\r", "ATH1\r", "010D\r"}, "SEARCHING...\r7E803410D00\r\r"},
 		{"a PID that the car lacks", elmsim.Options{}, []string{"ATE0\r", "ATL0\r", "010D\r", "0146\r"}, "NO DATA\r\r"},
@@ -61,7 +61,7 @@ func TestSimSpeaksAsTheDataSheetSays(t *testing.T) {
 			"014\r0:490201314434\r1:47503030523535\r2:42313233343536\r\r"},
 		{"without flow control the first frame comes alone", elmsim.Options{VIN: "1D4GP00R55B123456"},
 			[]string{"ATE0\r", "ATL0\r", "ATS0\r", "ATH1\r", "ATCFC0\r", "010D\r", "0902\r"}, "7E81014490201314434\r\r"},
-		{"a sleeping chip loses what wakes it and tells its name", elmsim.Options{}, []string{"ATE0\r", "ATLP\r", "ATRV\r"}, "\r\n\r\nELM327 v1.5\r\n\r\n"},
+		{"a sleeping chip loses what wakes it and tells its name", elmsim.Options{}, []string{"ATE0\r", "ATLP\r", "ATRV\r"}, "\r\n\r\nELM327 v1.4b\r\n\r\n"},
 		{"told how many lines to expect, it does not wait for more", elmsim.Options{ECUs: []elmsim.ECU{
 			{Address: "7E9", PIDs: []byte{0x0D}}, {Address: "7E8", PIDs: elmsim.EnginePIDs}}},
 			[]string{"ATE0\r", "ATL0\r", "ATS0\r", "ATH1\r", "ATSP6\r", "010D1\r"}, "7E903410D00\r\r"},
@@ -83,6 +83,7 @@ func TestSimSpeaksAsTheDataSheetSays(t *testing.T) {
 			[]string{"ATE0\r", "ATL0\r", "010D\r", "010C\r", "ATE0\r", "ATL0\r", "ATTP6\r", "010D\r"}, "41 0D 00\r\r"},
 		{"and can be forgotten", elmsim.Options{FaultOn: map[string]elmsim.Fault{"010C": elmsim.LVReset}},
 			[]string{"ATE0\r", "ATL0\r", "010D\r", "010C\r", "ATE0\r", "ATL0\r", "ATFE\r", "ATS0\r", "010D\r"}, "SEARCHING...\r410D00\r\r"},
+		{"a clone that cuts answers", elmsim.Options{Personality: elmsim.Cutter}, []string{"ATE0\r", "ATL0\r", "ATS0\r", "ATH1\r", "ATSP6\r", "010D050F\r"}, "7E807410D0005800F\r\r"},
 		{"the car is off", elmsim.Options{Vehicle: func() elmsim.Vehicle { return elmsim.Vehicle{Voltage: 12.4} }}, []string{"ATE0\r", "ATL0\r", "0100\r"}, "UNABLE TO CONNECT\r\r"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
