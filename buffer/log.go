@@ -152,6 +152,7 @@ func open(dir fsys, opts Options) (_ *Log, err error) {
 		s.gapFrom, s.gapReason = l.readGap(s)
 	}
 	if r.next > r.tail {
+		l.ackGen++ // a frame says so, also if no record comes: more damage must not make it fewer numbers
 		l.lost[r.tailReason] += r.next - r.tail
 		l.damaged.add(r.tail, r.next)
 		l.log.Warn("records at the end are lost", "from", r.tail, "to", r.next-1, "reason", r.tailReason)

@@ -224,6 +224,12 @@ func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 		}
 		return r.lose(seg.next, ReasonDamaged), true, nil
 	}
+	r.l.mu.Lock()
+	past := r.next >= seg.next // learnt from the segment behind
+	r.l.mu.Unlock()
+	if past {
+		return Entry{}, false, nil
+	}
 	for {
 		if !r.have {
 			var skipped bool
@@ -351,20 +357,8 @@ func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 		l.mu.Unlock()
 		return Entry{}, false, nil
 	}
-	var after *segment
-	if i := slices.Index(l.segments, seg); i >= 0 && i+1 < len(l.segments) && !l.segments[i+1].gapKnown {
-		after = l.segments[i+1]
-	}
 	l.mu.Unlock()
-	if after != nil {
-		h, life := l.readSegmentHeader(after)
-		from, reason := gapOf(&h, life, after.first)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		after.gapKnown, after.gapFrom, after.gapReason, after.headless = true, from, reason, life == lifeNotBegun
-		if from < seg.next && !seg.gone {
-			seg.next = max(from, seg.first)
-		}
+	if l.learnGap(seg) {
 		return Entry{}, false, nil
 	}
 	clean := seg.earlier && r.end > 0 && isEnd(&r.sc, r.end)
@@ -383,6 +377,29 @@ func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 		return Entry{}, false, nil
 	}
 	return r.lose(seg.next, reason), true, nil
+}
+
+// learnGap reads, if that is not known yet, what the header of the segment behind seg says of the numbers before it. What seg
+// has of them is a failed commit's and does not count. It says whether there was anything to learn.
+func (l *Log) learnGap(seg *segment) bool {
+	l.mu.Lock()
+	var after *segment
+	if i := slices.Index(l.segments, seg); i >= 0 && i+1 < len(l.segments) && !l.segments[i+1].gapKnown {
+		after = l.segments[i+1]
+	}
+	l.mu.Unlock()
+	if after == nil {
+		return false
+	}
+	h, life := l.readSegmentHeader(after)
+	from, reason := gapOf(&h, life, after.first)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	after.gapKnown, after.gapFrom, after.gapReason, after.headless = true, from, reason, life == lifeNotBegun
+	if from < seg.next && !seg.gone {
+		seg.next = max(from, seg.first)
+	}
+	return true
 }
 
 // readGap reads from the header of a segment which numbers before it are missing, and why.
@@ -434,6 +451,7 @@ func (r *Reader) openSegment(seg *segment) error {
 		return fmt.Errorf("open segment %s: %w", seg.name, err)
 	}
 	r.seg, r.f = seg, f
+	r.l.learnGap(seg)
 	r.sc.start(seg.name, f, seg.id, end)
 	r.sc.blind = r.bad.blind && r.bad.seg == seg
 	if end < segmentHeaderBytes {

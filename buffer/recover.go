@@ -135,7 +135,7 @@ func (r *recovered) findEnd(dir fsys, log *slog.Logger) (known bool, err error) 
 		// It was named and nothing was written: there was a cut in the moment of a roll. Its name tells which numbers were
 		// used, by records that had not been committed.
 		log.Info("segment was not begun", "segment", s.name)
-		named = max(named, s.first)
+		named = max(named, s.next)
 		r.segments = r.segments[:len(r.segments)-1]
 		if err != nil {
 			continue
@@ -181,6 +181,7 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 	var dec frameDecoder
 	legible := uint64(0) // the end of what frames claim to hold whose records are damaged
 	end := int64(segmentHeaderBytes)
+	last := end // where the last frame ends, by its header
 	// Only headers are read on the way to the end; then bodies, from the last one back to one that is good. Damage before
 	// it is for Readers to find.
 	var places []int64
@@ -200,6 +201,8 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 			return false, false, err
 		}
 		h, _ := parseFrameHeader(b)
+		stop := min(at+frameHeaderBytes+int64(h.body), s.size)
+		last = max(last, stop)
 		body, err := sc.body(&h, at)
 		if err != nil {
 			return false, false, err
@@ -209,7 +212,7 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 			continue
 		}
 		found = true
-		end = min(at+frameHeaderBytes+int64(h.body), s.size)
+		end = stop
 		if newest {
 			s.next = max(s.next, h.end())
 		}
@@ -218,30 +221,34 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 	if !newest {
 		return found, true, nil
 	}
+	if !found && state == lifeNotBegun && sc.dark == 0 {
+		s.next = max(s.next, legible)
+		return false, false, nil
+	}
 	s.end = end
 	r.tail, r.next = s.next, s.next
 	if !found && header.gapFrom < s.first {
 		// The segment goes when there is nothing in it: what its header says is taken over by the next one.
 		r.tail, r.tailReason = header.gapFrom, header.gapReason
 	}
-	dark, size := sc.dark > end, int64(header.size)
-	if !found && state == lifeNotBegun && !dark {
-		return false, false, nil
-	}
-	switch {
-	case legible > r.next:
+	if legible > r.next {
 		r.next = legible
 		r.tailReason = cmp.Or(r.tailReason, ReasonTorn)
-	case legible == 0 && !dark && s.size >= size && found && header.recycled && !isEnd(&sc, end):
+	}
+	// What is behind the last frame, and how many records that was, is not known unless the log ends cleanly there.
+	dark, size := sc.dark > last, int64(header.size)
+	switch {
+	case dark, s.size < size, !found && state == lifeIllegible:
+	case isEnd(&sc, last):
+		return found, true, nil
+	case len(places) > 0 && header.recycled:
 		// The zeros behind the frame were not written: it is of the last commit, which ended there or went on. Or they were,
 		// and damage took the frame that was written over them. Both are reported, as the likelier one.
-		r.next, r.tailReason = r.next+illegibleSkip, ReasonTorn
-		return true, true, nil
+		r.next, r.tailReason = r.next+illegibleSkip, cmp.Or(r.tailReason, ReasonTorn)
+		return found, true, nil
 	}
-	if dark || s.size < size || !found && state == lifeIllegible || legible == 0 && !isEnd(&sc, end) {
-		r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
-		s.damaged = true
-	}
+	r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
+	s.damaged = true
 	return found, true, nil
 }
 
