@@ -17,6 +17,8 @@
 //     again: at most eight of them and an eighth of Options.MaxBytes, and none that takes a record's room.
 //   - A part of the disk that cannot be read, while the rest works, is reported as lost after three tries and ten seconds.
 //     While nothing can be read, nothing is lost.
+//   - A directory that can not be opened makes Open no error, but for one that is in use or of a newer version: records wait in
+//     memory, at most 4 MiB of them, and what is on disk is taken over as soon as it can be.
 //   - A directory that is removed is made again; nothing counts as committed that went to a file without a name.
 //
 // # Limits

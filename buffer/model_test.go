@@ -3,6 +3,7 @@ package buffer_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -216,8 +217,16 @@ func (w *model) damage(t *rapid.T) {
 		b := w.m.names[rapid.SampledFrom(names).Draw(t, "segment")].seen
 		from := rapid.IntRange(0, len(b)-1).Draw(t, "offset")
 		to := min(len(b), from+rapid.IntRange(1, 100).Draw(t, "bytes"))
-		for s, acked := range w.acked { // an older acknowledgement may be found after this, a newer one after a cut
-			w.must[s], w.hit[s] = w.must[s] && !acked, w.hit[s] || acked
+		var oldest uint64
+		if _, err := fmt.Sscanf(names[0], "%016x-", &oldest); err != nil {
+			t.Fatal(err)
+		}
+		for s, acked := range w.acked {
+			// An older acknowledgement may be found after this, a newer one after a cut; or none, and then nobody knows whether
+			// what was before the oldest segment was acknowledged or given up.
+			if acked || uint64(s) < oldest {
+				w.must[s], w.hit[s] = false, true
+			}
 		}
 		le := binary.LittleEndian
 		for _, at := range frameOffsets(b) {
