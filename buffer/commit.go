@@ -34,6 +34,8 @@ type writer struct {
 	leftover []fileInfo // to be removed, at the latest when the disk works again
 
 	quarantine []fileInfo // oldest first
+
+	thin thinner
 }
 
 // Commit makes everything durable that was appended before, but for what [Stats.LostRecords] says was given up. When it

@@ -236,6 +236,11 @@ func (l *Log) Stats() Stats {
 		s.FirstSeq = l.next
 	}
 	s.Records = l.acks.missing(oldest, l.committed) + uint64(s.Unsynced)
+	for _, x := range l.segments {
+		if x.sparse {
+			s.Records -= l.acks.missing(x.first, x.next) - l.waitingIn(x)
+		}
+	}
 	if l.problem != "" {
 		s.State = l.problem
 	}
@@ -271,6 +276,7 @@ func (l *Log) Close() error {
 	l.writing.Lock()
 	err := l.commitAll(true)
 	l.seal()
+	l.closeThin()
 	l.w.enc.release()
 	l.writing.Unlock()
 

@@ -33,7 +33,7 @@ func (l *Log) openQuarantine() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range files {
-		_, id, ok := parseName(f.Name, segmentExt)
+		_, id, _, ok := parseSegment(f.Name)
 		if !ok {
 			continue
 		}

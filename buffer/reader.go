@@ -186,7 +186,7 @@ func (r *Reader) lose(to uint64, reason string) Entry {
 	if reason == ReasonDamaged {
 		r.l.noteDamage(from, to)
 	}
-	if reason != ReasonOverflow { // overflow was counted when it happened
+	if reason != ReasonOverflow && reason != ReasonThinned { // which were counted when it happened
 		r.l.lost[reason] += r.l.damaged.missing(from, to)
 		r.l.damaged.add(from, to)
 	}
@@ -291,14 +291,23 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 		return r.lose(min(r.h.first, seg.next), reason), true, nil
 	}
 	for {
-		record, rest, ok := cutRecord(r.rest)
+		seq, record, rest, ok := r.h.cut(r.rest, r.seq)
 		if !ok {
 			r.have = false
+			seq = r.h.end()
+		}
+		if seq > r.next && r.h.sparse() {
+			r.l.mu.Lock()
+			defer r.l.mu.Unlock()
+			if seg.gone {
+				return Entry{}, false, nil
+			}
+			return r.lose(min(seq, seg.next), ReasonThinned), true, nil
+		}
+		if !ok {
 			return Entry{}, false, nil
 		}
-		r.rest = rest
-		seq := r.seq
-		r.seq++
+		r.rest, r.seq = rest, seq+1
 		if seq == r.next {
 			r.next++
 			r.skipped = false
@@ -310,7 +319,10 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 // whyMissing says why the records before the frame at hand are not there. If they and all that follows them in the segment
 // are of the last commit before a process ended without notice, they were never promised.
 func (r *Reader) whyMissing(seg *segment) (string, error) {
-	if !r.skipped {
+	switch {
+	case !r.skipped && r.h.sparse():
+		return gapReason(r.h.ranges), nil
+	case !r.skipped:
 		return ReasonOverflow, nil
 	}
 	if r.h.flags&flagContinued == 0 || !r.l.lastOfLife(seg) {

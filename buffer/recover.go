@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math"
 	"slices"
 )
 
@@ -40,9 +39,9 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 	r := &recovered{tail: 1, next: 1, acks: acks{below: 1}}
 	witness, witnessName := uint64(1), ""
 	for _, f := range files {
-		if first, id, ok := parseName(f.Name, segmentExt); ok && first <= math.MaxUint64/2 {
+		if first, id, sparse, ok := parseSegment(f.Name); ok {
 			r.lastID = max(r.lastID, id)
-			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: max(first, 1), size: f.Size, end: f.Size, earlier: true})
+			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: first, size: f.Size, end: f.Size, sparse: sparse, earlier: true})
 		} else if first, id, ok := parseName(f.Name, spareExt); ok {
 			// A spare had records before: its name is one more witness of the numbers that are used.
 			r.lastID = max(r.lastID, id)
@@ -164,7 +163,7 @@ func (r *recovered) findEnd(dir fsys, log *slog.Logger) (known bool, err error) 
 }
 
 // readEnd reads one segment. newest says that numbers are taken from it, not only acknowledgements. found tells that it
-// has a good frame, begun that something was written to it.
+// has a good frame with acknowledgements, begun that something was written to it.
 func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun bool, err error) {
 	f, err := dir.Open(s.name, false)
 	if err != nil {
@@ -218,8 +217,9 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 		}
 		break
 	}
+	known := found && !s.sparse
 	if !newest {
-		return found, true, nil
+		return known, true, nil
 	}
 	if !found && state == lifeNotBegun && sc.dark == 0 {
 		s.next = max(s.next, legible)
@@ -240,16 +240,16 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 	switch {
 	case dark, s.size < size, !found && state == lifeIllegible:
 	case isEnd(&sc, last):
-		return found, true, nil
+		return known, true, nil
 	case len(places) > 0 && header.recycled:
 		// The zeros behind the frame were not written: it is of the last commit, which ended there or went on. Or they were,
 		// and damage took the frame that was written over them. Both are reported, as the likelier one.
 		r.next, r.tailReason = r.next+illegibleSkip, cmp.Or(r.tailReason, ReasonTorn)
-		return found, true, nil
+		return known, true, nil
 	}
 	r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
 	s.damaged = true
-	return found, true, nil
+	return known, true, nil
 }
 
 // What the header of a segment says of this life.
