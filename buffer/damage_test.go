@@ -37,7 +37,7 @@ func commits(t *testing.T, l *buffer.Log, n, per int) {
 func (m *memFS) segmentNames() []string {
 	var names []string
 	for name := range m.names {
-		if strings.HasSuffix(name, ".seg") && !strings.Contains(name, "/") {
+		if (strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".thin")) && !strings.Contains(name, "/") {
 			names = append(names, name)
 		}
 	}

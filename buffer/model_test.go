@@ -33,9 +33,9 @@ func newModel(t *rapid.T) *model {
 	w := &model{m: newMemFS(), records: []string{""}, must: []bool{false}, acked: []bool{false}, hit: []bool{false}, durable: 1, used: 1}
 	w.opts = buffer.Options{
 		Dir: "test", SegmentBytes: 4 << 10, MaxBytes: rapid.SampledFrom([]int64{5 * 4 << 10, 1 << 20}).Draw(t, "MaxBytes"),
-		Overflow: rapid.SampledFrom([]buffer.Overflow{buffer.DropOldest, buffer.DropNewest}).Draw(t, "Overflow"),
+		Overflow: rapid.SampledFrom([]buffer.Overflow{buffer.DropOldest, buffer.DropNewest, buffer.Thin}).Draw(t, "Overflow"),
 	}
-	w.drops = w.opts.MaxBytes < 1<<20 && w.opts.Overflow == buffer.DropOldest
+	w.drops = w.opts.MaxBytes < 1<<20 && w.opts.Overflow != buffer.DropNewest
 	w.open(t, w.m)
 	return w
 }
@@ -140,9 +140,11 @@ func (w *model) lose(t *rapid.T, lost buffer.Lost, handed, again bool) {
 		switch {
 		case w.acked[s] && !again:
 			t.Fatalf("%+v: %d is acknowledged", lost, s)
-		case w.must[s] && !w.acked[s] && (lost.Reason != buffer.ReasonOverflow || !w.drops):
+		case lost.Reason == buffer.ReasonThinned && (w.opts.Overflow != buffer.Thin || s%10 == 0 && w.must[s] && !w.acked[s]):
+			t.Fatalf("%+v: %d is to be kept", lost, s)
+		case w.must[s] && !w.acked[s] && (lost.Reason != buffer.ReasonOverflow && lost.Reason != buffer.ReasonThinned || !w.drops):
 			t.Fatalf("%+v: %d was committed", lost, s)
-		case w.must[s] && !w.acked[s] && handed:
+		case w.must[s] && !w.acked[s] && handed && lost.Reason != buffer.ReasonThinned:
 			t.Fatalf("%+v: there are older records", lost)
 		}
 		w.must[s], w.acked[s] = false, false
@@ -234,7 +236,11 @@ func (w *model) damage(t *rapid.T) {
 				continue
 			}
 			first := le.Uint64(b[at+16:])
-			for s := first; s < first+uint64(le.Uint16(b[at+40:])) && s < w.next(); s++ {
+			end := first + uint64(le.Uint16(b[at+40:]))
+			if b[at+3]&2 != 0 { // sparse
+				end = le.Uint64(b[at+24:])
+			}
+			for s := first; s < end && s < w.next(); s++ {
 				w.must[s], w.hit[s] = false, true
 			}
 		}
@@ -262,7 +268,7 @@ func (w *model) fail(t *rapid.T) {
 // full lets nothing new be made while records are committed.
 func (w *model) full(t *rapid.T) {
 	w.m.failFrom(0, 1<<30, syscall.ENOSPC, func(op string) bool { return op == "create" })
-	w.drops = w.drops || w.opts.Overflow == buffer.DropOldest
+	w.drops = w.drops || w.opts.Overflow != buffer.DropNewest
 	for n := rapid.IntRange(1, 6).Draw(t, "commits"); n > 0; n-- {
 		w.append(t)
 		w.commit(t, true)

@@ -293,10 +293,9 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 	for {
 		seq, record, rest, ok := r.h.cut(r.rest, r.seq)
 		if !ok {
-			r.have = false
 			seq = r.h.end()
 		}
-		if seq > r.next && r.h.sparse() {
+		if seq > r.next && r.h.sparse() { // it is asked again: there may be acknowledged ones between
 			r.l.mu.Lock()
 			defer r.l.mu.Unlock()
 			if seg.gone {
@@ -305,6 +304,7 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 			return r.lose(min(seq, seg.next), ReasonThinned), true, nil
 		}
 		if !ok {
+			r.have = false
 			return Entry{}, false, nil
 		}
 		r.rest, r.seq = rest, seq+1

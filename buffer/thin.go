@@ -9,7 +9,8 @@ import (
 
 // Thinning: what is kept of the oldest segment goes behind what was kept of those before it, into a thinned segment, which may be
 // one new file; then the segment's own file is free. As long as the old segment has its name the thinned one's copy of it does not
-// count (format.go), so that a power cut leaves the one or the other.
+// count (format.go), so that a power cut leaves the one or the other. The names go in the order of the records, each after the one
+// before is gone for good: one that came back would end the thinned segment where it begins.
 
 // keepOneIn is how many of the oldest records there are for each that is kept: at 10 Hz one a second. A record is kept by its
 // number, so that a segment that is thinned twice is the same.
@@ -50,6 +51,11 @@ func (l *Log) thinOldest() (done bool, err error) {
 		return false, nil
 	}
 	w := &l.w
+	for _, f := range w.leftover {
+		if _, _, _, ok := parseSegment(f.Name); ok { // its name would count when the log is opened again
+			return false, nil
+		}
+	}
 	t := &w.thin
 	from := s.first
 	if t.seg != nil {
@@ -224,8 +230,7 @@ func (l *Log) thinInto(k *kept, s *segment) (bool, error) {
 		l.closeThin() // what is behind its end does not count
 		return false, err
 	}
-	l.replace(t.seg, t.off, k, s)
-	return true, nil
+	return l.replace(k, s)
 }
 
 // thinAnew begins a thinned segment in the spare that is kept for it. It gets its name when it is complete: until then it is a
@@ -263,24 +268,23 @@ func (l *Log) thinAnew(k *kept, gone []*segment) (bool, error) {
 		h.gapReason = t.gapReason
 	}
 	w.thin = thinner{off: segmentHeaderBytes}
-	if err := l.makeThin(&w.thin, &spare, t, k, h); err != nil {
+	if err := l.makeThin(&spare, t, k, h); err != nil {
 		l.closeThin()
 		w.leftover = append(w.leftover, spare)
 		return false, err
 	}
 	w.thin.seg = t
-	l.replace(t, w.thin.off, k, gone...)
-	return true, nil
+	return l.replace(k, gone...)
 }
 
-// makeThin makes a thinned segment of a spare, whose name changes on the way. Once it is complete, its name may come to be durable
-// or not: those it is made of are there.
-func (l *Log) makeThin(w *thinner, spare *fileInfo, t *segment, k *kept, h *segmentHeader) error {
+// makeThin makes a thinned segment of a spare, whose name changes on the way.
+func (l *Log) makeThin(spare *fileInfo, t *segment, k *kept, h *segmentHeader) error {
 	made := segmentName(t.first, t.id, spareExt)
 	if err := l.dir.Rename(spare.Name, made); err != nil {
 		return fmt.Errorf("name thinned segment %s: %w", t.name, err)
 	}
 	spare.Name = made
+	w := &l.w.thin
 	if err := l.dir.SyncDir(); err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
@@ -294,33 +298,36 @@ func (l *Log) makeThin(w *thinner, spare *fileInfo, t *segment, k *kept, h *segm
 	if err := l.dir.Rename(made, t.name); err != nil {
 		return fmt.Errorf("name thinned segment %s: %w", t.name, err)
 	}
-	spare.Name = t.name
-	if err := l.dir.SyncDir(); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
 	return nil
 }
 
-// replace puts what was kept in the place of the segments that it was kept of, and frees their files.
-func (l *Log) replace(t *segment, end int64, k *kept, gone ...*segment) {
-	l.setAside()
-	l.mu.Lock()
-	i := slices.Index(l.segments, gone[0])
-	if !slices.Contains(l.segments, t) {
-		l.segments = slices.Insert(l.segments, i, t)
-	}
+// replace puts the thinned segment in the place of those that it was made of, and frees their files.
+func (l *Log) replace(k *kept, gone ...*segment) (bool, error) {
+	t := l.w.thin
 	for _, s := range gone {
-		t.next = max(t.next, s.next)
+		if err := l.dir.SyncDir(); err != nil {
+			l.closeThin()
+			if !slices.Contains(l.segments, t.seg) {
+				l.w.leftover = append(l.w.leftover, fileInfo{Name: t.seg.name, Size: t.seg.size})
+			}
+			return false, fmt.Errorf("sync directory: %w", err)
+		}
+		l.setAside()
+		l.mu.Lock()
+		if i := slices.Index(l.segments, s); !slices.Contains(l.segments, t.seg) {
+			l.segments = slices.Insert(l.segments, i, t.seg)
+		}
 		l.takeOut(s)
-	}
-	t.end = end
-	l.lost[ReasonThinned] += k.passed
-	l.mu.Unlock()
-	s := gone[len(gone)-1]
-	l.log.Warn("buffer is full: the oldest segment is thinned", "from", s.first, "to", s.next-1, "given up", k.passed)
-	for _, s := range gone {
+		t.seg.next, t.seg.end = max(t.seg.next, s.next), t.off
+		if !s.sparse {
+			l.lost[ReasonThinned] += k.passed
+		}
+		l.mu.Unlock()
 		l.freeFile(s)
 	}
+	s := gone[len(gone)-1]
+	l.log.Warn("buffer is full: the oldest segment is thinned", "from", s.first, "to", s.next-1, "given up", k.passed)
+	return true, nil
 }
 
 // closeThin ends the thinned segment that is written; the next one is a new one.
