@@ -134,7 +134,7 @@ func (r *recovered) findEnd(dir fsys, log *slog.Logger) (known bool, err error) 
 		// It was named and nothing was written: there was a cut in the moment of a roll. Its name tells which numbers were
 		// used, by records that had not been committed.
 		log.Info("segment was not begun", "segment", s.name)
-		named = max(named, s.next)
+		named = max(named, s.first)
 		r.segments = r.segments[:len(r.segments)-1]
 		if err != nil {
 			continue
@@ -222,7 +222,6 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 		return known, true, nil
 	}
 	if !found && state == lifeNotBegun && sc.dark == 0 {
-		s.next = max(s.next, legible)
 		return false, false, nil
 	}
 	s.end = end
