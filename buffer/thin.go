@@ -51,10 +51,8 @@ func (l *Log) thinOldest() (done bool, err error) {
 		return false, nil
 	}
 	w := &l.w
-	for _, f := range w.leftover {
-		if _, _, _, ok := parseSegment(f.Name); ok { // its name would count when the log is opened again
-			return false, nil
-		}
+	if l.stuck() {
+		return false, nil
 	}
 	t := &w.thin
 	from := s.first
@@ -304,7 +302,7 @@ func (l *Log) makeThin(spare *fileInfo, t *segment, k *kept, h *segmentHeader) e
 // replace puts the thinned segment in the place of those that it was made of, and frees their files.
 func (l *Log) replace(k *kept, gone ...*segment) (bool, error) {
 	t := l.w.thin
-	for _, s := range gone {
+	for i, s := range gone {
 		if err := l.dir.SyncDir(); err != nil {
 			l.closeThin()
 			if !slices.Contains(l.segments, t.seg) {
@@ -314,8 +312,8 @@ func (l *Log) replace(k *kept, gone ...*segment) (bool, error) {
 		}
 		l.setAside()
 		l.mu.Lock()
-		if i := slices.Index(l.segments, s); !slices.Contains(l.segments, t.seg) {
-			l.segments = slices.Insert(l.segments, i, t.seg)
+		if at := slices.Index(l.segments, s); !slices.Contains(l.segments, t.seg) {
+			l.segments = slices.Insert(l.segments, at, t.seg)
 		}
 		l.takeOut(s)
 		t.seg.next, t.seg.end = max(t.seg.next, s.next), t.off
@@ -324,10 +322,22 @@ func (l *Log) replace(k *kept, gone ...*segment) (bool, error) {
 		}
 		l.mu.Unlock()
 		l.freeFile(s)
+		if i+1 < len(gone) && l.stuck() {
+			l.closeThin()
+			return false, fmt.Errorf("remove %s: the storage refuses: check it", s.name)
+		}
 	}
 	s := gone[len(gone)-1]
 	l.log.Warn("buffer is full: the oldest segment is thinned", "from", s.first, "to", s.next-1, "given up", k.passed)
 	return true, nil
+}
+
+// stuck says whether a segment that is given up could not lose its name: it would count when the log is opened again.
+func (l *Log) stuck() bool {
+	return slices.ContainsFunc(l.w.leftover, func(f fileInfo) bool {
+		_, _, _, ok := parseSegment(f.Name)
+		return ok
+	})
 }
 
 // closeThin ends the thinned segment that is written; the next one is a new one.

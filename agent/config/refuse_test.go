@@ -323,7 +323,6 @@ func TestRefusesWithOneClearLineForEachProblem(t *testing.T) {
 
 // unbuilt are the values that later versions will take.
 var unbuilt = []struct{ text, want string }{
-	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
 	{"[status]\nlisten = \"127.0.0.1:8327\"", `c.toml:2: status.listen: the page and /metrics: not built yet; leave it out`},
 	{"[status]\npage_position = true", `c.toml:2: status.page_position: the page: not built yet; leave it out`},
 }

@@ -9,10 +9,6 @@ var unbuilt = []struct {
 	instead string             // what to do
 }{
 	{
-		"buffer.overflow", func(c *Config) bool { return c.Buffer.Overflow == OverflowThin },
-		"thinning the oldest records", `write "drop-oldest" or "drop-newest"`,
-	},
-	{
 		"status.listen", func(c *Config) bool { return c.Status.Listen != "" },
 		"the page and /metrics", "leave it out",
 	},
