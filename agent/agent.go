@@ -149,10 +149,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		Overflow: buffer.Overflow(a.cfg.Buffer.Overflow),
 		Logger:   a.log.With("part", "buffer"),
 	}); err != nil {
-		if !errors.Is(err, buffer.ErrLocked) { // which says what to do
-			err = fmt.Errorf("%w: see that buffer.dir can be written and its disk is well", err)
-		}
-		return nil, err // it says "open buffer" and which
+		return nil, err // it says "open buffer", which, and what to do
 	}
 	if err := a.openRest(ctx); err != nil {
 		return nil, errors.Join(err, a.buffer.Close())

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -230,14 +231,65 @@ func TestAStartWithoutAPlaceToWriteSaysWhichKeyToLookAt(t *testing.T) {
 		}
 		return a.Run(t.Context())
 	}
-	noBuffer, noSocket := newRig(t).cfg, newRig(t).cfg
-	noBuffer.Buffer.Dir = filepath.Join(file, "buffer")
+	noSocket := newRig(t).cfg
 	noSocket.Status.Socket = filepath.Join(file, "s")
-	if err := start(noBuffer); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "see that buffer.dir can be written") {
-		t.Errorf("buffer: %v", err)
-	}
 	if err := start(noSocket); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "name a place in status.socket") {
 		t.Errorf("socket: %v", err)
+	}
+}
+
+// TestABufferThatCannotBeOpenedIsAState starts an agent whose buffer has records, and lies on a disk that is not mounted yet.
+func TestABufferThatCannotBeOpenedIsAState(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.often()
+	r.simulate(demo.SimOptions{Rate: 5})
+	disk := filepath.Join(r.dir, "disk")
+	r.cfg.Buffer.Dir = filepath.Join(disk, "buffer")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.cfg.Uplink.Linger = time.Hour // nothing goes out
+	r.opts.DrainOnStop = 0
+	r.start()
+	r.until("records on disk", func(s status.Snapshot) bool { return s.Buffer.Commits >= 3 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(disk, disk+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(disk, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := len(r.records())
+	r.cfg.Uplink.Linger = 50 * time.Millisecond
+	r.opts.DrainOnStop = 5 * time.Second
+	r.start()
+	s := r.until("records in memory", func(s status.Snapshot) bool { return s.Record.Made >= 3 })
+	if !strings.HasPrefix(s.Buffer.State, "storage failed: ") || s.State == status.OK || s.Uplink.Delivered > 0 {
+		t.Errorf("without a disk: %+v", s)
+	}
+	if err := os.Remove(disk); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(disk+".away", disk); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the disk taken", func(s status.Snapshot) bool { return s.Buffer.State == "ok" && s.Uplink.Delivered > uint64(before) })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	made := r.records()
+	got := r.delivered()
+	if len(got) != len(made) {
+		t.Fatalf("%d records delivered, %d made", len(got), len(made))
+	}
+	slices.SortFunc(got, func(a, b record.Record) int { return cmp.Compare(a.Seq, b.Seq) })
+	for i, x := range got { // those made without a disk are numbered behind those that were on it
+		if x.Seq != uint64(i+1) || x.ID != made[i].ID {
+			t.Fatalf("record %d is %d, %v; want %v", i+1, x.Seq, x.ID, made[i].ID)
+		}
 	}
 }
 

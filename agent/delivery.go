@@ -136,11 +136,12 @@ func (a *Agent) newEncoder() (*encoder, error) {
 }
 
 // Encode implements uplink.Encoder.
-func (e *encoder) Encode(dst, stored []byte, lost []buffer.Lost) ([]byte, error) {
+func (e *encoder) Encode(dst []byte, seq uint64, stored []byte, lost []buffer.Lost) ([]byte, error) {
 	r, err := record.Parse(stored)
 	if err != nil {
 		return dst, err
 	}
+	r.Seq = seq // stored is the same, but for a record that was made while the buffer's directory could not be opened
 	if r.Time.IsZero() {
 		at := time.Duration(r.MonoMS) * time.Millisecond
 		t, src, final := e.clock.Date(r.BootID, at, r.System)

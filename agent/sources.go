@@ -199,7 +199,7 @@ func (a *Agent) keep(records []record.Record) {
 }
 
 func (a *Agent) append(r record.Record) {
-	// This goroutine alone appends, so the next number is this record's.
+	// This goroutine alone appends, so the next number is this record's; the encoder corrects one that turned out to be used.
 	r.Seq = a.buffer.Stats().NextSeq
 	if _, err := a.buffer.Append(r.AppendStored(nil)); err != nil {
 		a.refused.Add(1)

@@ -34,13 +34,15 @@ type writer struct {
 	leftover []fileInfo // to be removed, at the latest when the disk works again
 
 	quarantine []fileInfo // oldest first
+
+	thin thinner
 }
 
 // Commit makes everything durable that was appended before, but for what [Stats.LostRecords] says was given up. When it
 // returns an error the records stay in memory, as many as fit, and are tried again by the next Commit and by Run.
 func (l *Log) Commit() error {
 	l.mu.Lock()
-	target, closing := l.next, l.closing
+	target, attached, closing := l.next, l.attached, l.closing
 	l.mu.Unlock()
 	if closing {
 		return ErrClosed
@@ -48,7 +50,7 @@ func (l *Log) Commit() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.mu.Lock()
-	done, closing := l.committed >= target, l.closing
+	done, closing := attached && l.committed >= target, l.closing
 	l.mu.Unlock()
 	switch {
 	case done: // by somebody else, in the meantime
@@ -68,7 +70,9 @@ func (l *Log) due() (wait time.Duration, due bool) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	at := now.Add(idleWait)
-	if since, ok := l.oldestUnsynced(); ok {
+	if !l.attached {
+		at = now
+	} else if since, ok := l.oldestUnsynced(); ok {
 		at = since.Add(l.opts.Sync)
 		if l.inflight.bytes()+l.open.bytes() >= frameBytes {
 			at = now
@@ -99,10 +103,19 @@ func (l *Log) commitDue() {
 // durable yet. A failure is tried once more on a new segment: after a failed sync nobody knows what a file holds, and
 // a second sync would say that all is well (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
 func (l *Log) commitAll(ack bool) error {
+	start := time.Now()
+	l.mu.Lock()
+	attached := l.attached
+	l.mu.Unlock()
+	if !attached {
+		if err := l.attach(); err != nil {
+			l.settle(err, start)
+			return err
+		}
+	}
 	l.mu.Lock()
 	target := l.next
 	l.mu.Unlock()
-	start := time.Now()
 	err := l.write(target, ack)
 	if err != nil && !errors.Is(err, ErrFull) {
 		l.abandon()

@@ -37,7 +37,7 @@ func commits(t *testing.T, l *buffer.Log, n, per int) {
 func (m *memFS) segmentNames() []string {
 	var names []string
 	for name := range m.names {
-		if strings.HasSuffix(name, ".seg") && !strings.Contains(name, "/") {
+		if (strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".thin")) && !strings.Contains(name, "/") {
 			names = append(names, name)
 		}
 	}
@@ -251,6 +251,12 @@ func TestTheEndOfTheLogCanBeAnything(t *testing.T) {
 			clear(b[(frame+end)/2 : end])
 			return b
 		}, []string{"16-20 torn"}, 15},
+		"the end of the one before and the last one's beginning": {func(b []byte, _, frame int) []byte {
+			for i := frame - 10; i < frame+10; i++ {
+				b[i] ^= 0xa5
+			}
+			return b
+		}, []string{"11-4111 damaged"}, 10},
 		"no byte left": {func([]byte, int, int) []byte { return nil }, []string{"1-4096 damaged"}, 0},
 		"only zeros left": {func(b []byte, _, _ int) []byte {
 			clear(b)

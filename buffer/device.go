@@ -26,10 +26,13 @@ type Device struct {
 
 // Device asks the kernel for the device's counters: two or three small files in /sys, no disk access.
 func (l *Log) Device() Device {
-	if l.device == nil {
+	l.mu.Lock()
+	d := l.device
+	l.mu.Unlock()
+	if d == nil {
 		return Device{}
 	}
-	return l.device.read()
+	return d.read()
 }
 
 // diskSectorBytes is the unit of the sectors in a block device's stat file, whatever its real sectors are (the kernel's

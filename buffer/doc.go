@@ -10,6 +10,8 @@
 //   - A record whose frame is torn or damaged is never delivered: it is skipped and reported as a [Lost] entry, and no
 //     record behind it is lost.
 //   - A [Reader] hands out committed records only, in order, each once; they stay on disk until Ack covers them.
+//   - With [Thin] one in ten of the oldest records is kept, in up to half of the room. What is kept is durable before what it is
+//     made of goes. Without a spare segment to write to (the disk is full from the start) the oldest segment goes whole.
 //   - The directory never grows beyond [Options.MaxBytes]; what had to be given up is reported as a [Lost] entry.
 //   - Open never fails because of what the files contain. It decodes the last good frame only, so that it costs the same
 //     for any number of records; each segment costs the look at its name and size.
@@ -17,6 +19,8 @@
 //     again: at most eight of them and an eighth of Options.MaxBytes, and none that takes a record's room.
 //   - A part of the disk that cannot be read, while the rest works, is reported as lost after three tries and ten seconds.
 //     While nothing can be read, nothing is lost.
+//   - A directory that can not be opened makes Open no error, but for one that is in use or of a newer version: records wait in
+//     memory, at most 4 MiB of them, and what is on disk is taken over as soon as it can be.
 //   - A directory that is removed is made again; nothing counts as committed that went to a file without a name.
 //
 // # Limits

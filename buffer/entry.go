@@ -13,12 +13,13 @@ type Entry struct {
 // passed on; until then it is handed out again after every Open.
 type Lost struct {
 	From, To uint64 // first and last sequence number, inclusive
-	Reason   string // ReasonOverflow, ReasonDamaged or ReasonTorn
+	Reason   string // ReasonOverflow, ReasonThinned, ReasonDamaged or ReasonTorn
 }
 
 // Why records were lost.
 const (
 	ReasonOverflow = "overflow" // the buffer was full, on disk or in memory
+	ReasonThinned  = "thinned"  // the buffer was full: of the oldest one in ten was kept
 	ReasonDamaged  = "damaged"  // the bytes on disk are no longer what was written
 	ReasonTorn     = "torn"     // the power went while they were written: they had not been committed
 	reasonRefused  = "refused"  // Append returned ErrFull; such records have no number, and appear in Stats only
@@ -40,7 +41,7 @@ type Stats struct {
 	FirstSeq       uint64        // oldest record on disk that is not acknowledged; NextSeq if there is none
 	NextSeq        uint64        // what the next Append will get
 	AckedBelow     uint64        // everything below is acknowledged
-	Records        uint64        // not acknowledged, committed or not; those dropped with their segment do not count
+	Records        uint64        // not acknowledged, committed or not; those dropped with their segment do not count, those kept by Thin are reckoned
 	Bytes          int64         // on disk, spare segments included
 	MaxBytes       int64         // bound of Bytes
 	Segments       int           // with records; spare ones are not counted

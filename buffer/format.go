@@ -11,7 +11,7 @@ import (
 // The format of a segment file, version 1. Integers are little-endian; CRC is CRC-32C (Castagnoli).
 //
 // A segment is a file of fixed size, filled with zeros before its first use and used again for another life once its
-// records are acknowledged. Its name is <first seq:016x>-<segment id:016x>.seg; a segment id is never used for two lives,
+// records are acknowledged. Its name is <first seq:016x>-<segment id:016x>.seg, or .thin if it holds what was kept of others; a segment id is never used for two lives,
 // and it is durable in the name before the first byte of that life is written. Whatever lies in the file with another id
 // is left from an earlier life and means nothing.
 //
@@ -23,13 +23,13 @@ import (
 //
 //	 0       8      10      12      16
 //	 +-------+-------+-------+-------+
-//	 | magic |version| flags |  CRC  |  flags: unknown ones must be understood; CRC: of these 64 bytes but itself
+//	 | magic |version| flags |  CRC  |  flags: unknown ones must be understood. 1: thinned; CRC: of these 64 bytes but itself
 //	 +-------+-------+-------+-------+
 //	16 | segment id          | 8 bytes
 //	24 | buffer UUID         | 16 bytes, the same in all segments of a directory
 //	40 | first seq           | 8 bytes
 //	48 | gap from            | 8 bytes: numbers from here up to first seq will never come
-//	56 | gap reason          | 1 byte: 0 none, 1 overflow, 2 damaged, 3 torn
+//	56 | gap reason          | 1 byte: 0 none, 1 overflow, 2 damaged, 3 torn, 4 thinned
 //	57 | opened              | 1 byte: 1 in the first segment that a process writes after Open. The last commit before it
 //	   |                     | may be torn; those before any other segment were synced
 //	58 | recycled            | 1 byte: 1 if there was an earlier life: what is behind the last frame may be its
@@ -50,7 +50,7 @@ import (
 //	 |  bytes|  bytes|       |        |       |    CRC|              | maybe deflated| multiple of 8    |
 //	 +-------+-------+-------+--------+-------+-------+--------------+---------------+------------------+
 //
-//	flags        unknown ones must be understood. 1: continued, not the first frame of its commit
+//	flags        unknown ones must be understood. 1: continued, not the first frame of its commit; 2: sparse, see below
 //	CRC          of the 48 bytes of the header but itself: it covers body CRC and segment id too
 //	first seq    of the first record; of the next one to be written if count is 0
 //	acked below  all records below are acknowledged
@@ -61,6 +61,14 @@ import (
 //	             range (at first: acked below) and the length of the range
 //	codec        0 none, 1 deflate (RFC 1951)
 //	records      each a uvarint, its length, and its bytes
+//
+// A sparse frame, in thinned segments only, holds what was kept of a range of numbers. It differs in three places: at 24 stands
+// the number behind the range, which begins with first seq; at 42 the gap reason of the numbers between the frame before and this
+// one; and before each record's length stands a uvarint, how many numbers of the range were passed over since the record before.
+//
+// A thinned segment is complete on disk before it has its name. It may go on behind that for the next segment, whose name goes
+// only then: what a thinned segment has of numbers from the first one of the next segment on does not count. Where several names
+// begin with the same number, thinned segments come first, of them the one with the highest id.
 //
 // Behind the last frame at least 8 bytes at the place of the next one are zero, so that an end can be told from damage.
 const (
@@ -78,7 +86,10 @@ const (
 	codecDeflate = 1
 
 	flagContinued = 1 << 0 // the frame was synced together with the one before it
-	knownFlags    = flagContinued
+	flagSparse    = 1 << 1 // not all numbers of the frame's range have a record
+	knownFlags    = flagContinued | flagSparse
+
+	segmentThinned = 1 << 0 // of a segment: its frames are sparse
 )
 
 // The first byte can not occur in UTF-8, so that no text record holds the magic; CR LF and ^Z show a file that was
@@ -91,7 +102,7 @@ var (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // gapReasons are the codes of the reasons on disk.
-var gapReasons = [...]string{"", ReasonOverflow, ReasonDamaged, ReasonTorn}
+var gapReasons = [...]string{"", ReasonOverflow, ReasonDamaged, ReasonTorn, ReasonThinned}
 
 func gapCode(reason string) uint8 {
 	for i, r := range gapReasons {
@@ -167,7 +178,7 @@ func parseSegmentHeader(b []byte) (h segmentHeader, ok bool) {
 
 // known says whether this version can read the segment.
 func (h *segmentHeader) known(name string) error {
-	if h.version != formatVersion || h.flags != 0 {
+	if h.version != formatVersion || h.flags&^segmentThinned != 0 {
 		return fmt.Errorf("segment %s: %w: version %d, flags %#x; this program knows version %d: use the newer program, or move the directory away",
 			name, ErrFormat, h.version, h.flags, formatVersion)
 	}
@@ -179,11 +190,11 @@ type frameHeader struct {
 	flags   uint8
 	id      uint64
 	first   uint64
-	below   uint64
+	below   uint64 // of a sparse one: the number behind its range
 	body    uint32
 	raw     uint32
 	count   uint16
-	ranges  uint8
+	ranges  uint8 // of a sparse one: the gap reason
 	codec   uint8
 	bodyCRC uint32
 }
@@ -230,7 +241,9 @@ func parseFrameHeader(b []byte) (h frameHeader, ok bool) {
 		return h, false
 	case h.first == 0, h.first > math.MaxUint64/2: // half of all numbers is enough, and none wraps around
 		return h, false
-	case h.below > h.first: // nothing is acknowledged that was not committed before
+	case h.sparse() && (h.below < h.first+uint64(h.count) || h.below > math.MaxUint64/2):
+		return h, false
+	case !h.sparse() && h.below > h.first: // nothing is acknowledged that was not committed before
 		return h, false
 	}
 	return h, true
@@ -245,8 +258,15 @@ func (h *frameHeader) known(name string, at int64) error {
 	return nil
 }
 
-// end is the number behind the last record of the frame.
-func (h *frameHeader) end() uint64 { return h.first + uint64(h.count) }
+func (h *frameHeader) sparse() bool { return h.flags&flagSparse != 0 }
+
+// end is the number behind the last one of the frame.
+func (h *frameHeader) end() uint64 {
+	if h.sparse() {
+		return h.below
+	}
+	return h.first + uint64(h.count)
+}
 
 // crcAround is the checksum of b without the four bytes at skip.
 func crcAround(b []byte, skip int) uint32 {

@@ -44,6 +44,18 @@ func (e *frameEncoder) encode(first uint64, count int, records []byte, a *acks) 
 		prev = s.to
 		e.h.ranges++
 	}
+	return e.complete(records)
+}
+
+// encodeSparse is encode for records of which each has the numbers passed over before it. gap says why there is nothing
+// between the frame before and this one.
+func (e *frameEncoder) encodeSparse(first, end uint64, count int, records []byte, gap string) (int64, error) {
+	e.h = frameHeader{flags: flagSparse, first: first, below: end, raw: uint32(len(records)), count: uint16(count), ranges: gapCode(gap)}
+	e.out.b = append(e.out.b[:0], zeroHeaders[:]...)
+	return e.complete(records)
+}
+
+func (e *frameEncoder) complete(records []byte) (int64, error) {
 	at := len(e.out.b)
 	if len(records) >= minDeflate {
 		if err := e.compress(records); err != nil {
@@ -131,12 +143,15 @@ func (d *frameDecoder) decode(h *frameHeader, body []byte, a *acks) ([]byte, err
 	if len(body) != int(h.body) || crc32.Checksum(body, castagnoli) != h.bodyCRC {
 		return nil, errDamaged
 	}
-	body, err := decodeRanges(h, body, a)
-	if err != nil {
-		return nil, err
+	if !h.sparse() {
+		var err error
+		if body, err = decodeRanges(h, body, a); err != nil {
+			return nil, err
+		}
 	}
 	records := body
 	if h.codec == codecDeflate {
+		var err error
 		if records, err = d.decompress(body, int(h.raw)); err != nil {
 			return nil, err
 		}
@@ -144,13 +159,13 @@ func (d *frameDecoder) decode(h *frameHeader, body []byte, a *acks) ([]byte, err
 	if len(records) != int(h.raw) {
 		return nil, errDamaged
 	}
-	rest := records
+	rest, seq := records, h.first
 	for range h.count {
-		_, next, ok := cutRecord(rest)
+		at, _, next, ok := h.cut(rest, seq)
 		if !ok {
 			return nil, errDamaged
 		}
-		rest = next
+		rest, seq = next, at+1
 	}
 	if len(rest) != 0 {
 		return nil, errDamaged
@@ -202,6 +217,19 @@ func (d *frameDecoder) decompress(body []byte, raw int) ([]byte, error) {
 		return nil, errDamaged
 	}
 	return d.raw[:raw], nil
+}
+
+// cut splits the first record off those of a frame that are left, of which seq may be the first number, and returns its number.
+func (h *frameHeader) cut(b []byte, seq uint64) (at uint64, record, rest []byte, ok bool) {
+	if h.sparse() {
+		skip, n := binary.Uvarint(b)
+		if n <= 0 || seq >= h.below || skip >= h.below-seq {
+			return 0, nil, nil, false
+		}
+		b, seq = b[n:], seq+skip
+	}
+	record, rest, ok = cutRecord(b)
+	return seq, record, rest, ok
 }
 
 // cutRecord splits the first record off a run of framed ones.

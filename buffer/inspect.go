@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"slices"
 )
 
@@ -35,6 +34,7 @@ type SegmentInfo struct {
 	Last    uint64 `json:"last_seq"`
 	Frames  int    `json:"frames"`
 	Records uint64 `json:"records"`
+	Thinned bool   `json:"thinned,omitempty"` // holds one in ten of the records that it was made of
 }
 
 // Damage is a place that is not what was written.
@@ -73,8 +73,8 @@ func inspect(dir fsys, each func(ScannedRecord) error) (*Inspection, error) {
 	in := &Inspection{Segments: []SegmentInfo{}, Quarantine: []string{}, Damage: []Damage{}}
 	var segments []*segment
 	for _, f := range files {
-		if first, id, ok := parseName(f.Name, segmentExt); ok && first <= math.MaxUint64/2 {
-			segments = append(segments, &segment{name: f.Name, id: id, first: max(first, 1), size: f.Size})
+		if first, id, sparse, ok := parseSegment(f.Name); ok {
+			segments = append(segments, &segment{name: f.Name, id: id, first: first, size: f.Size, sparse: sparse})
 			in.Bytes += f.Size
 		} else if _, _, ok := parseName(f.Name, spareExt); ok {
 			in.Spares++
@@ -167,7 +167,7 @@ func (x *inspector) segment(dir fsys, s *segment) error {
 	var sc scanner
 	sc.start(s.name, f, s.id, s.size)
 	sc.blind = true // what can not be read is what this is to find
-	info := SegmentInfo{Name: s.name, Bytes: s.size}
+	info := SegmentInfo{Name: s.name, Bytes: s.size, Thinned: s.sparse}
 	var (
 		r       recovered
 		bad     []Damage
@@ -207,7 +207,7 @@ func (x *inspector) segment(dir fsys, s *segment) error {
 		pending = -1
 		info.Frames++
 		info.Used = min(at+frameHeaderBytes+int64(h.body), s.size)
-		if err := x.frame(&info, &h, records); err != nil {
+		if err := x.frame(&info, s, &h, records); err != nil {
 			return err
 		}
 	}
@@ -226,11 +226,14 @@ func (x *inspector) segment(dir fsys, s *segment) error {
 	return nil
 }
 
-func (x *inspector) frame(info *SegmentInfo, h *frameHeader, records []byte) error {
+func (x *inspector) frame(info *SegmentInfo, s *segment, h *frameHeader, records []byte) error {
 	seq := h.first
 	for range h.count {
-		record, rest, _ := cutRecord(records) // decode has looked at all of them
-		records = rest
+		at, record, rest, _ := h.cut(records, seq) // decode has looked at all of them
+		records, seq = rest, at
+		if s.sparse && s.next != 0 && seq >= s.next {
+			break // they are still where they came from
+		}
 		if seq >= x.expected {
 			in := x.in
 			if info.First == 0 {
@@ -255,6 +258,9 @@ func (x *inspector) frame(info *SegmentInfo, h *frameHeader, records []byte) err
 			x.expected = seq + 1
 		}
 		seq++
+	}
+	if end := h.end(); h.sparse() && (s.next == 0 || end <= s.next) {
+		x.expected = max(x.expected, end)
 	}
 	return nil
 }

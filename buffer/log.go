@@ -2,7 +2,6 @@ package buffer
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +54,7 @@ type Log struct {
 
 	segments   []*segment // oldest first
 	bytes      int64      // of all our files but the lock
+	attached   bool       // the directory is open; until then numbers are provisional
 	tail       uint64     // number behind the last good record on disk
 	tailReason string     // why tail..committed is missing
 
@@ -77,90 +77,46 @@ type Log struct {
 }
 
 // Open opens the buffer in Options.Dir, and makes it if there is none. It reads the names of the files and the newest
-// segment. It does not fail because of what the files contain, but for [ErrFormat]; what is damaged is skipped.
+// segment. It does not fail because of what the files contain, but for [ErrFormat]; what is damaged is skipped. Where the
+// directory can not be made, locked or read, the Log begins as one whose storage failed: records stay in memory, and each
+// Commit tries again. Errors: a wrong option, [ErrLocked], [ErrFormat].
 func Open(opts Options) (*Log, error) {
 	opts, err := opts.complete()
 	if err != nil {
 		return nil, err
 	}
-	l, err := open(osDir{opts.Dir}, opts)
-	if err != nil {
-		return nil, err
-	}
-	l.device = deviceOf("/sys", opts.Dir)
-	return l, nil
+	return open(osDir{opts.Dir}, opts)
 }
 
 // open is Open on any file system, with complete options.
-func open(dir fsys, opts Options) (_ *Log, err error) {
-	lock, err := dir.Lock(lockName)
-	if errors.Is(err, ErrLocked) {
-		return nil, fmt.Errorf("open buffer %s: %w by another process: stop it, or choose another directory", opts.Dir, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open buffer %s: %w", opts.Dir, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = lock.Close()
-		}
-	}()
-	r, err := recoverDir(dir, int64(opts.SegmentBytes), opts.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("open buffer %s: %w", opts.Dir, err)
-	}
+func open(dir fsys, opts Options) (*Log, error) {
 	l := &Log{
-		opts: opts, dir: dir, lock: lock, log: opts.Logger,
+		opts: opts, dir: dir, log: opts.Logger,
 		maxRecord: opts.SegmentBytes / 4,
 		wake:      make(chan struct{}, 1),
 		closed:    make(chan struct{}),
-		next:      r.next, committed: r.next,
-		acks: r.acks, lastFrame: time.Now(),
-		segments: r.segments,
-		tail:     r.tail, tailReason: r.tailReason,
+		next:      1, committed: 1,
+		acks:    acks{below: 1},
 		changed: make(chan struct{}),
 		lost:    make(map[string]uint64),
 		damaged: acks{below: 1},
 		meter:   meter{opened: time.Now()},
 	}
-	l.w = writer{lastID: r.lastID, uuid: r.uuid}
-	if !r.hasUUID {
-		_, _ = rand.Read(l.w.uuid[:])         // crypto/rand does not fail
-		l.w.uuid[6] = l.w.uuid[6]&0x0f | 0x40 // version 4, RFC 9562
-		l.w.uuid[8] = l.w.uuid[8]&0x3f | 0x80 // its variant
-	}
-	l.w.durable.copyFrom(&r.acks, maxRanges)
-	for _, s := range r.segments {
-		l.bytes += s.size
-	}
-	for _, f := range r.spares {
-		l.w.spares = append(l.w.spares, f)
-		l.bytes += f.Size
-	}
-	for _, f := range r.odd {
-		l.w.leftover = append(l.w.leftover, f)
-		l.bytes += f.Size
-	}
-	l.openQuarantine()
-	l.removeLeftover()
-	for _, s := range l.segments {
-		l.toSetAside = l.toSetAside || s.damaged
-	}
-	if len(l.segments) > 0 && l.acks.next(1) < l.segments[0].first {
-		s := l.segments[0]
-		s.gapKnown = true
-		s.gapFrom, s.gapReason = l.readGap(s)
-	}
-	if r.next > r.tail {
-		l.lost[r.tailReason] += r.next - r.tail
-		l.damaged.add(r.tail, r.next)
-		l.log.Warn("records at the end are lost", "from", r.tail, "to", r.next-1, "reason", r.tailReason)
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	start := time.Now()
+	switch err := l.attach(); {
+	case errors.Is(err, ErrLocked), errors.Is(err, ErrFormat):
+		return nil, fmt.Errorf("open buffer %s: %w", opts.Dir, err)
+	case err != nil:
+		l.settle(err, start)
 	}
 	return l, nil
 }
 
 // Append puts a copy of record into memory and returns its number. It never waits for the disk. The record is durable
-// after the next commit. Errors: ErrTooBig, ErrClosed, and with DropNewest ErrFull.
+// after the next commit. As long as the directory could not be opened nobody knows which numbers are used: those that are
+// returned count from 1, and the records get others when it is. Errors: ErrTooBig, ErrClosed, and with DropNewest ErrFull.
 func (l *Log) Append(record []byte) (seq uint64, err error) {
 	if len(record) > l.maxRecord {
 		return 0, fmt.Errorf("append record of %d bytes: %w: at most %d, a quarter of a segment", len(record), ErrTooBig, l.maxRecord)
@@ -280,6 +236,11 @@ func (l *Log) Stats() Stats {
 		s.FirstSeq = l.next
 	}
 	s.Records = l.acks.missing(oldest, l.committed) + uint64(s.Unsynced)
+	for _, x := range l.segments {
+		if x.sparse {
+			s.Records -= l.acks.missing(x.first, x.next) - l.waitingIn(x)
+		}
+	}
 	if l.problem != "" {
 		s.State = l.problem
 	}
@@ -315,6 +276,7 @@ func (l *Log) Close() error {
 	l.writing.Lock()
 	err := l.commitAll(true)
 	l.seal()
+	l.closeThin()
 	l.w.enc.release()
 	l.writing.Unlock()
 
@@ -324,6 +286,9 @@ func (l *Log) Close() error {
 	close(l.closed)
 	if err != nil {
 		err = fmt.Errorf("close buffer %s: %d records are not on disk: %w", l.opts.Dir, left, err)
+	}
+	if l.lock == nil { // never opened
+		return err
 	}
 	if uerr := l.lock.Close(); uerr != nil && err == nil {
 		err = fmt.Errorf("close buffer %s: release lock: %w", l.opts.Dir, uerr)

@@ -81,6 +81,11 @@ func (m *memFS) Lock(name string) (io.Closer, error) {
 	if m.locked {
 		return nil, buffer.ErrLocked
 	}
+	if m.fail != nil {
+		if err := m.fail("lock", name); err != nil {
+			return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
+		}
+	}
 	m.locked = true
 	m.names[name], m.durable[name] = &inode{}, &inode{}
 	return memLock{m}, nil

@@ -3,6 +3,7 @@ package buffer_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -22,17 +23,19 @@ type model struct {
 	records []string // by number; the first is unused
 	must    []bool   // was committed, and nothing was done that may cost it
 	acked   []bool
+	hit     []bool // damage was there: a copy that a failed commit left behind may come instead, or not
 	durable uint64 // everything below was covered by a commit that returned
+	used    uint64 // the number behind the last record that was committed
 	drops   bool   // the oldest may be given up: there was no room
 }
 
 func newModel(t *rapid.T) *model {
-	w := &model{m: newMemFS(), records: []string{""}, must: []bool{false}, acked: []bool{false}, durable: 1}
+	w := &model{m: newMemFS(), records: []string{""}, must: []bool{false}, acked: []bool{false}, hit: []bool{false}, durable: 1, used: 1}
 	w.opts = buffer.Options{
 		Dir: "test", SegmentBytes: 4 << 10, MaxBytes: rapid.SampledFrom([]int64{5 * 4 << 10, 1 << 20}).Draw(t, "MaxBytes"),
-		Overflow: rapid.SampledFrom([]buffer.Overflow{buffer.DropOldest, buffer.DropNewest}).Draw(t, "Overflow"),
+		Overflow: rapid.SampledFrom([]buffer.Overflow{buffer.DropOldest, buffer.DropNewest, buffer.Thin}).Draw(t, "Overflow"),
 	}
-	w.drops = w.opts.MaxBytes < 1<<20 && w.opts.Overflow == buffer.DropOldest
+	w.drops = w.opts.MaxBytes < 1<<20 && w.opts.Overflow != buffer.DropNewest
 	w.open(t, w.m)
 	return w
 }
@@ -48,6 +51,10 @@ func (w *model) open(t *rapid.T, m *memFS) {
 // next is the number of the next record.
 func (w *model) next() uint64 { return uint64(len(w.records)) }
 
+func (w *model) grow(data string) {
+	w.records, w.must, w.acked, w.hit = append(w.records, data), append(w.must, false), append(w.acked, false), append(w.hit, false)
+}
+
 func (w *model) append(t *rapid.T) {
 	for n := rapid.IntRange(1, 12).Draw(t, "records"); n > 0; n-- {
 		data := strings.Repeat(rapid.StringN(1, 6, 20).Draw(t, "data"), rapid.IntRange(0, 40).Draw(t, "times"))
@@ -58,7 +65,7 @@ func (w *model) append(t *rapid.T) {
 		if err != nil || seq != w.next() {
 			t.Fatalf("append: %d, %v, want %d", seq, err, w.next())
 		}
-		w.records, w.must, w.acked = append(w.records, data), append(w.must, false), append(w.acked, false)
+		w.grow(data)
 	}
 }
 
@@ -67,10 +74,8 @@ func (w *model) commit(t *rapid.T, fails bool) {
 	err := w.l.Commit()
 	switch {
 	case err == nil:
-		for s := w.durable; s < w.next(); s++ {
-			w.must[s] = true
-		}
-		if w.durable = w.next(); w.l.Committed() != w.durable || w.l.Stats().Unsynced != 0 {
+		w.committed()
+		if w.l.Committed() != w.durable || w.l.Stats().Unsynced != 0 {
 			t.Fatalf("a commit is done, and %+v; %d were appended", w.l.Stats(), w.durable-1)
 		}
 	case fails && strings.HasPrefix(w.l.Stats().State, "storage f"): // failed, or full
@@ -78,6 +83,15 @@ func (w *model) commit(t *rapid.T, fails bool) {
 	default:
 		t.Fatalf("commit: %v", err)
 	}
+}
+
+// committed takes note of a commit that is done.
+func (w *model) committed() {
+	for s := w.durable; s < w.next(); s++ {
+		w.must[s] = true
+		w.used = s + 1
+	}
+	w.durable = w.next()
 }
 
 // read reads everything from a number on. With again, what had been acknowledged may come again.
@@ -126,9 +140,11 @@ func (w *model) lose(t *rapid.T, lost buffer.Lost, handed, again bool) {
 		switch {
 		case w.acked[s] && !again:
 			t.Fatalf("%+v: %d is acknowledged", lost, s)
-		case w.must[s] && !w.acked[s] && (lost.Reason != buffer.ReasonOverflow || !w.drops):
+		case lost.Reason == buffer.ReasonThinned && (w.opts.Overflow != buffer.Thin || s%10 == 0 && w.must[s] && !w.acked[s]):
+			t.Fatalf("%+v: %d is to be kept", lost, s)
+		case w.must[s] && !w.acked[s] && (lost.Reason != buffer.ReasonOverflow && lost.Reason != buffer.ReasonThinned || !w.drops):
 			t.Fatalf("%+v: %d was committed", lost, s)
-		case w.must[s] && !w.acked[s] && handed:
+		case w.must[s] && !w.acked[s] && handed && lost.Reason != buffer.ReasonThinned:
 			t.Fatalf("%+v: there are older records", lost)
 		}
 		w.must[s], w.acked[s] = false, false
@@ -153,19 +169,20 @@ func (w *model) ack(t *rapid.T) {
 // reopened compares after an open. What was not committed may be gone; where it is not, it counts from now on.
 func (w *model) reopened(t *rapid.T, again bool) {
 	next := w.l.Stats().NextSeq
-	if next < w.durable {
-		t.Fatalf("the next number is %d, %d were committed", next, w.durable-1)
+	if next < w.used {
+		t.Fatalf("the next number is %d; %d was a committed record's", next, w.used-1)
 	}
 	seen := w.read(t, 0, again)
 	for s := range uint64(len(w.records)) {
 		if seen[s] {
-			w.must[s] = true
+			w.must[s] = !w.hit[s]
+			w.used = max(w.used, s+1)
 		}
 	}
 	for w.next() < next {
-		w.records, w.must, w.acked = append(w.records, ""), append(w.must, false), append(w.acked, false)
+		w.grow("")
 	}
-	w.records, w.must, w.acked, w.durable = w.records[:next], w.must[:next], w.acked[:next], next
+	w.records, w.must, w.acked, w.hit, w.durable = w.records[:next], w.must[:next], w.acked[:next], w.hit[:next], next
 }
 
 // close ends the process in peace, as far as the disk lets it.
@@ -175,10 +192,7 @@ func (w *model) close(t *rapid.T) (done bool) {
 		t.Fatalf("close: %v", err)
 	}
 	if err == nil {
-		for s := w.durable; s < w.next(); s++ {
-			w.must[s] = true
-		}
-		w.durable = w.next()
+		w.committed()
 	}
 	return err == nil
 }
@@ -197,24 +211,37 @@ func (w *model) cut(t *rapid.T) {
 	w.reopened(t, true)
 }
 
-// damage changes some bytes of a segment between two lives of the process. It may cost the frames that it touches. The newest
-// segment is for TestTheEndOfTheLogCanBeAnything: what was behind a damaged end cannot always be told.
+// damage changes some bytes of a segment between two lives of the process. It may cost the frames that it touches, and
+// acknowledgements that were in them.
 func (w *model) damage(t *rapid.T) {
 	w.close(t)
-	names := w.m.segmentNames()
-	if len(names) > 1 {
-		names = names[:len(names)-1]
+	if names := w.m.segmentNames(); len(names) > 0 {
 		b := w.m.names[rapid.SampledFrom(names).Draw(t, "segment")].seen
 		from := rapid.IntRange(0, len(b)-1).Draw(t, "offset")
 		to := min(len(b), from+rapid.IntRange(1, 100).Draw(t, "bytes"))
+		var oldest uint64
+		if _, err := fmt.Sscanf(names[0], "%016x-", &oldest); err != nil {
+			t.Fatal(err)
+		}
+		for s, acked := range w.acked {
+			// An older acknowledgement may be found after this, a newer one after a cut; or none, and then nobody knows whether
+			// what was before the oldest segment was acknowledged or given up.
+			if acked || uint64(s) < oldest {
+				w.must[s], w.hit[s] = false, true
+			}
+		}
 		le := binary.LittleEndian
 		for _, at := range frameOffsets(b) {
 			if at+48 > len(b) || from >= at+48+int(le.Uint32(b[at+32:])) || to <= at {
 				continue
 			}
 			first := le.Uint64(b[at+16:])
-			for s := first; s < first+uint64(le.Uint16(b[at+40:])) && s < w.next(); s++ {
-				w.must[s] = false
+			end := first + uint64(le.Uint16(b[at+40:]))
+			if b[at+3]&2 != 0 { // sparse
+				end = le.Uint64(b[at+24:])
+			}
+			for s := first; s < end && s < w.next(); s++ {
+				w.must[s], w.hit[s] = false, true
 			}
 		}
 		for i := from; i < to; i++ {
@@ -241,7 +268,7 @@ func (w *model) fail(t *rapid.T) {
 // full lets nothing new be made while records are committed.
 func (w *model) full(t *rapid.T) {
 	w.m.failFrom(0, 1<<30, syscall.ENOSPC, func(op string) bool { return op == "create" })
-	w.drops = w.drops || w.opts.Overflow == buffer.DropOldest
+	w.drops = w.drops || w.opts.Overflow != buffer.DropNewest
 	for n := rapid.IntRange(1, 6).Draw(t, "commits"); n > 0; n-- {
 		w.append(t)
 		w.commit(t, true)

@@ -3,6 +3,7 @@ package buffer
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -11,6 +12,7 @@ import (
 const (
 	lockName     = "LOCK"
 	segmentExt   = ".seg"
+	thinExt      = ".thin" // a segment with what was kept of several
 	spareExt     = ".spare"
 	nameHexChars = 16
 )
@@ -34,6 +36,15 @@ func parseName(name, ext string) (first, id uint64, ok bool) {
 	return first, id, true
 }
 
+// parseSegment is parseName for either kind of segment.
+func parseSegment(name string) (first, id uint64, sparse, ok bool) {
+	if first, id, ok = parseName(name, segmentExt); !ok {
+		first, id, sparse = parseName(name, thinExt)
+		ok = sparse
+	}
+	return max(first, 1), id, sparse, ok && first <= math.MaxUint64/2
+}
+
 // segment is one file of records. Fields that change are guarded by Log.mu.
 type segment struct {
 	name  string
@@ -47,6 +58,8 @@ type segment struct {
 	gapFrom   uint64 // numbers from here up to first never came to disk whole
 	gapReason string // why
 	headless  bool   // its header never came to disk, so that nothing is known of a gap
+	sparse    bool   // thinned
+	packed    bool   // sparse, and there is no room for more in it
 	earlier   bool   // written before Open
 	damaged   bool   // something in it is not what was written
 	aside     bool   // it has a name in the quarantine too; only the holder of Log.writing looks
@@ -54,6 +67,18 @@ type segment struct {
 	gone      bool   // deleted or recycled: what a Reader reads from it may be from another life
 }
 
+// compareSegments puts segments in the order of their records. Each one's records end where the next one's begin: of those that
+// begin with the same number a thinned one holds nothing as long as there is one whose records it is to keep.
 func compareSegments(a, b *segment) int {
-	return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.id, b.id))
+	switch {
+	case a.first != b.first:
+		return cmp.Compare(a.first, b.first)
+	case a.sparse && b.sparse:
+		return cmp.Compare(b.id, a.id)
+	case a.sparse:
+		return -1
+	case b.sparse:
+		return 1
+	}
+	return cmp.Compare(a.id, b.id)
 }

@@ -14,6 +14,8 @@ type Overflow string
 const (
 	DropOldest Overflow = "drop-oldest" // the oldest segment
 	DropNewest Overflow = "drop-newest" // the record that is to be appended: Append returns ErrFull
+	// Thin gives up nine of ten of the oldest records, until what is kept of them takes half of the room; then the oldest of that.
+	Thin Overflow = "thin"
 )
 
 // Options says where a Log lives and how large it may grow. Only Dir is needed.
@@ -72,8 +74,8 @@ func (o Options) complete() (Options, error) {
 			o.Dir, o.MaxBytes, minSegments*int64(o.SegmentBytes), minSegments, o.SegmentBytes)
 	case o.Sync < 0:
 		return o, fmt.Errorf("open buffer %s: Sync is %v: choose a duration above zero", o.Dir, o.Sync)
-	case o.Overflow != DropOldest && o.Overflow != DropNewest:
-		return o, fmt.Errorf("open buffer %s: Overflow is %q: choose %q or %q", o.Dir, o.Overflow, DropOldest, DropNewest)
+	case o.Overflow != DropOldest && o.Overflow != DropNewest && o.Overflow != Thin:
+		return o, fmt.Errorf("open buffer %s: Overflow is %q: choose %q, %q or %q", o.Dir, o.Overflow, DropOldest, DropNewest, Thin)
 	}
 	return o, nil
 }

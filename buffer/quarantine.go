@@ -30,8 +30,10 @@ func (l *Log) openQuarantine() {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.log.Warn("can not list the quarantine", "err", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, f := range files {
-		_, id, ok := parseName(f.Name, segmentExt)
+		_, id, _, ok := parseSegment(f.Name)
 		if !ok {
 			continue
 		}

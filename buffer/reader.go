@@ -186,7 +186,7 @@ func (r *Reader) lose(to uint64, reason string) Entry {
 	if reason == ReasonDamaged {
 		r.l.noteDamage(from, to)
 	}
-	if reason != ReasonOverflow { // overflow was counted when it happened
+	if reason != ReasonOverflow && reason != ReasonThinned { // which were counted when it happened
 		r.l.lost[reason] += r.l.damaged.missing(from, to)
 		r.l.damaged.add(from, to)
 	}
@@ -223,6 +223,12 @@ func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 			return Entry{}, false, nil
 		}
 		return r.lose(seg.next, ReasonDamaged), true, nil
+	}
+	r.l.mu.Lock()
+	past := r.next >= seg.next // learnt from the segment behind
+	r.l.mu.Unlock()
+	if past {
+		return Entry{}, false, nil
 	}
 	for {
 		if !r.have {
@@ -285,14 +291,23 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 		return r.lose(min(r.h.first, seg.next), reason), true, nil
 	}
 	for {
-		record, rest, ok := cutRecord(r.rest)
+		seq, record, rest, ok := r.h.cut(r.rest, r.seq)
+		if !ok {
+			seq = r.h.end()
+		}
+		if seq > r.next && r.h.sparse() { // it is asked again: there may be acknowledged ones between
+			r.l.mu.Lock()
+			defer r.l.mu.Unlock()
+			if seg.gone {
+				return Entry{}, false, nil
+			}
+			return r.lose(min(seq, seg.next), ReasonThinned), true, nil
+		}
 		if !ok {
 			r.have = false
 			return Entry{}, false, nil
 		}
-		r.rest = rest
-		seq := r.seq
-		r.seq++
+		r.rest, r.seq = rest, seq+1
 		if seq == r.next {
 			r.next++
 			r.skipped = false
@@ -304,7 +319,10 @@ func (r *Reader) fromFrame(seg *segment) (Entry, bool, error) {
 // whyMissing says why the records before the frame at hand are not there. If they and all that follows them in the segment
 // are of the last commit before a process ended without notice, they were never promised.
 func (r *Reader) whyMissing(seg *segment) (string, error) {
-	if !r.skipped {
+	switch {
+	case !r.skipped && r.h.sparse():
+		return gapReason(r.h.ranges), nil
+	case !r.skipped:
 		return ReasonOverflow, nil
 	}
 	if r.h.flags&flagContinued == 0 || !r.l.lastOfLife(seg) {
@@ -351,20 +369,8 @@ func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 		l.mu.Unlock()
 		return Entry{}, false, nil
 	}
-	var after *segment
-	if i := slices.Index(l.segments, seg); i >= 0 && i+1 < len(l.segments) && !l.segments[i+1].gapKnown {
-		after = l.segments[i+1]
-	}
 	l.mu.Unlock()
-	if after != nil {
-		h, life := l.readSegmentHeader(after)
-		from, reason := gapOf(&h, life, after.first)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		after.gapKnown, after.gapFrom, after.gapReason, after.headless = true, from, reason, life == lifeNotBegun
-		if from < seg.next && !seg.gone {
-			seg.next = max(from, seg.first)
-		}
+	if l.learnGap(seg) {
 		return Entry{}, false, nil
 	}
 	clean := seg.earlier && r.end > 0 && isEnd(&r.sc, r.end)
@@ -383,6 +389,29 @@ func (r *Reader) segmentEnd(seg *segment) (Entry, bool, error) {
 		return Entry{}, false, nil
 	}
 	return r.lose(seg.next, reason), true, nil
+}
+
+// learnGap reads, if that is not known yet, what the header of the segment behind seg says of the numbers before it. What seg
+// has of them is a failed commit's and does not count. It says whether there was anything to learn.
+func (l *Log) learnGap(seg *segment) bool {
+	l.mu.Lock()
+	var after *segment
+	if i := slices.Index(l.segments, seg); i >= 0 && i+1 < len(l.segments) && !l.segments[i+1].gapKnown {
+		after = l.segments[i+1]
+	}
+	l.mu.Unlock()
+	if after == nil {
+		return false
+	}
+	h, life := l.readSegmentHeader(after)
+	from, reason := gapOf(&h, life, after.first)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	after.gapKnown, after.gapFrom, after.gapReason, after.headless = true, from, reason, life == lifeNotBegun
+	if from < seg.next && !seg.gone {
+		seg.next = max(from, seg.first)
+	}
+	return true
 }
 
 // readGap reads from the header of a segment which numbers before it are missing, and why.
@@ -434,6 +463,7 @@ func (r *Reader) openSegment(seg *segment) error {
 		return fmt.Errorf("open segment %s: %w", seg.name, err)
 	}
 	r.seg, r.f = seg, f
+	r.l.learnGap(seg)
 	r.sc.start(seg.name, f, seg.id, end)
 	r.sc.blind = r.bad.blind && r.bad.seg == seg
 	if end < segmentHeaderBytes {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math"
 	"slices"
 )
 
@@ -40,9 +39,9 @@ func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, err
 	r := &recovered{tail: 1, next: 1, acks: acks{below: 1}}
 	witness, witnessName := uint64(1), ""
 	for _, f := range files {
-		if first, id, ok := parseName(f.Name, segmentExt); ok && first <= math.MaxUint64/2 {
+		if first, id, sparse, ok := parseSegment(f.Name); ok {
 			r.lastID = max(r.lastID, id)
-			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: max(first, 1), size: f.Size, end: f.Size, earlier: true})
+			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: first, size: f.Size, end: f.Size, sparse: sparse, earlier: true})
 		} else if first, id, ok := parseName(f.Name, spareExt); ok {
 			// A spare had records before: its name is one more witness of the numbers that are used.
 			r.lastID = max(r.lastID, id)
@@ -164,7 +163,7 @@ func (r *recovered) findEnd(dir fsys, log *slog.Logger) (known bool, err error) 
 }
 
 // readEnd reads one segment. newest says that numbers are taken from it, not only acknowledgements. found tells that it
-// has a good frame, begun that something was written to it.
+// has a good frame with acknowledgements, begun that something was written to it.
 func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun bool, err error) {
 	f, err := dir.Open(s.name, false)
 	if err != nil {
@@ -181,6 +180,7 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 	var dec frameDecoder
 	legible := uint64(0) // the end of what frames claim to hold whose records are damaged
 	end := int64(segmentHeaderBytes)
+	last := end // where the last frame ends, by its header
 	// Only headers are read on the way to the end; then bodies, from the last one back to one that is good. Damage before
 	// it is for Readers to find.
 	var places []int64
@@ -200,6 +200,8 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 			return false, false, err
 		}
 		h, _ := parseFrameHeader(b)
+		stop := min(at+frameHeaderBytes+int64(h.body), s.size)
+		last = max(last, stop)
 		body, err := sc.body(&h, at)
 		if err != nil {
 			return false, false, err
@@ -209,14 +211,18 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 			continue
 		}
 		found = true
-		end = min(at+frameHeaderBytes+int64(h.body), s.size)
+		end = stop
 		if newest {
 			s.next = max(s.next, h.end())
 		}
 		break
 	}
+	known := found && !s.sparse
 	if !newest {
-		return found, true, nil
+		return known, true, nil
+	}
+	if !found && state == lifeNotBegun && sc.dark == 0 {
+		return false, false, nil
 	}
 	s.end = end
 	r.tail, r.next = s.next, s.next
@@ -224,25 +230,25 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 		// The segment goes when there is nothing in it: what its header says is taken over by the next one.
 		r.tail, r.tailReason = header.gapFrom, header.gapReason
 	}
-	dark, size := sc.dark > end, int64(header.size)
-	if !found && state == lifeNotBegun && !dark {
-		return false, false, nil
-	}
-	switch {
-	case legible > r.next:
+	if legible > r.next {
 		r.next = legible
 		r.tailReason = cmp.Or(r.tailReason, ReasonTorn)
-	case legible == 0 && !dark && s.size >= size && found && header.recycled && !isEnd(&sc, end):
+	}
+	// What is behind the last frame, and how many records that was, is not known unless the log ends cleanly there.
+	dark, size := sc.dark > last, int64(header.size)
+	switch {
+	case dark, s.size < size, !found && state == lifeIllegible:
+	case isEnd(&sc, last):
+		return known, true, nil
+	case len(places) > 0 && header.recycled:
 		// The zeros behind the frame were not written: it is of the last commit, which ended there or went on. Or they were,
 		// and damage took the frame that was written over them. Both are reported, as the likelier one.
-		r.next, r.tailReason = r.next+illegibleSkip, ReasonTorn
-		return true, true, nil
+		r.next, r.tailReason = r.next+illegibleSkip, cmp.Or(r.tailReason, ReasonTorn)
+		return known, true, nil
 	}
-	if dark || s.size < size || !found && state == lifeIllegible || legible == 0 && !isEnd(&sc, end) {
-		r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
-		s.damaged = true
-	}
-	return found, true, nil
+	r.next, r.tailReason = r.next+illegibleSkip, ReasonDamaged
+	s.damaged = true
+	return known, true, nil
 }
 
 // What the header of a segment says of this life.

@@ -25,6 +25,7 @@ type carved struct {
 	id, first, below uint64
 	at               int64
 	count            uint16
+	sparse           bool // one record of a sparse frame
 }
 
 // carveChunk is how much of an image is looked at in one go.
@@ -43,12 +44,15 @@ func CarveRecords(image io.ReaderAt, size int64, each func(ScannedRecord) error)
 	if err != nil {
 		return nil, fmt.Errorf("salvage: %w", err)
 	}
+	var thin sparseReader
+	frames = thin.split(image, size, frames)
+	out.Frames, out.Broken = thin.good, thin.broken
 	slices.SortStableFunc(frames, func(a, b carved) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), -cmp.Compare(a.id, b.id))
 	})
 	newest := carved{}
 	for _, c := range frames {
-		if c.id > newest.id || c.id == newest.id && c.first >= newest.first {
+		if !c.sparse && (c.id > newest.id || c.id == newest.id && c.first >= newest.first) {
 			newest = c
 		}
 	}
@@ -60,22 +64,28 @@ func CarveRecords(image io.ReaderAt, size int64, each func(ScannedRecord) error)
 		if c.id == last.id && c.first == last.first && c.count == last.count { // a copy of it
 			continue
 		}
-		h, body, err := readCarved(image, size, c.at)
-		if err != nil {
-			out.Broken++
-			continue
+		var records []byte
+		if c.sparse {
+			if c.first < next {
+				continue
+			}
+			records = thin.record(image, size, c)
+		} else {
+			h, body, err := readCarved(image, size, c.at)
+			if err == nil {
+				records, err = dec.decode(h, body, nil)
+			}
+			if err != nil {
+				out.Broken++
+				continue
+			}
+			last = c
+			out.Frames++
 		}
-		records, err := dec.decode(h, body, nil)
-		if err != nil {
-			out.Broken++
-			continue
-		}
-		last = c
-		out.Frames++
-		for seq := h.first; seq < h.end(); seq++ {
-			record, rest, _ := cutRecord(records) // decode has looked at all of them
+		for seq := c.first; seq < c.first+uint64(c.count); seq++ {
+			record, rest, ok := cutRecord(records) // decode has looked at all of them
 			records = rest
-			if seq < next {
+			if seq < next || !ok {
 				continue
 			}
 			next = seq + 1
@@ -117,7 +127,7 @@ func carve(image io.ReaderAt, size int64) ([]carved, error) {
 				continue
 			}
 			if h, ok := parseFrameHeader(b[i:]); ok && h.flags&^knownFlags == 0 && h.codec <= codecDeflate && h.count > 0 && i < carveChunk {
-				frames = append(frames, carved{id: h.id, first: h.first, below: h.below, at: at + int64(i), count: h.count})
+				frames = append(frames, carved{id: h.id, first: h.first, below: h.below, at: at + int64(i), count: h.count, sparse: h.sparse()})
 			}
 			i += frameAlign
 		}
@@ -126,6 +136,69 @@ func carve(image io.ReaderAt, size int64) ([]carved, error) {
 		return nil, errors.New("nothing of it can be read")
 	}
 	return frames, nil
+}
+
+// sparseReader reads sparse frames record by record: other frames hold the records between.
+type sparseReader struct {
+	good, broken int
+
+	dec     frameDecoder
+	at      int64 // of the frame at hand, if h is set
+	h       *frameHeader
+	records []byte
+}
+
+func (s *sparseReader) frame(image io.ReaderAt, size, at int64) bool {
+	if s.h != nil && s.at == at {
+		return true
+	}
+	h, body, err := readCarved(image, size, at)
+	if err == nil {
+		s.records, err = s.dec.decode(h, body, nil)
+	}
+	if s.h, s.at = h, at; err != nil {
+		s.h = nil
+	}
+	return err == nil
+}
+
+// split puts the records of sparse frames in their place.
+func (s *sparseReader) split(image io.ReaderAt, size int64, frames []carved) []carved {
+	var out []carved
+	for _, c := range frames {
+		if !c.sparse {
+			out = append(out, c)
+			continue
+		}
+		if !s.frame(image, size, c.at) {
+			s.broken++
+			continue
+		}
+		s.good++
+		rest, seq := s.records, s.h.first
+		for range s.h.count {
+			seq, _, rest, _ = s.h.cut(rest, seq) // decode has looked at all of them
+			out = append(out, carved{id: c.id, first: seq, at: c.at, count: 1, sparse: true})
+			seq++
+		}
+	}
+	return out
+}
+
+// record returns one record, framed by its length.
+func (s *sparseReader) record(image io.ReaderAt, size int64, c carved) []byte {
+	if !s.frame(image, size, c.at) {
+		return nil
+	}
+	rest, seq := s.records, s.h.first
+	for range s.h.count {
+		at, record, next, _ := s.h.cut(rest, seq)
+		if at == c.first {
+			return rest[len(rest)-len(next)-recordBytes(len(record)) : len(rest)-len(next)]
+		}
+		rest, seq = next, at+1
+	}
+	return nil
 }
 
 func readCarved(image io.ReaderAt, size, at int64) (*frameHeader, []byte, error) {

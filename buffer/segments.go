@@ -57,8 +57,12 @@ func (l *Log) roll(first uint64) (*segmentHeader, error) {
 func (l *Log) room() (fileInfo, error) {
 	w := &l.w
 	l.removeLeftover()
+	reserve := 0
+	if l.opts.Overflow == Thin {
+		reserve = 1 // for what is kept
+	}
 	for {
-		if n := len(w.spares); n > 0 {
+		if n := len(w.spares); n > reserve {
 			return w.spares[n-1], nil
 		}
 		size := int64(l.opts.SegmentBytes)
@@ -82,7 +86,19 @@ func (l *Log) room() (fileInfo, error) {
 		if l.thinQuarantine(0) {
 			continue
 		}
+		if l.opts.Overflow == Thin {
+			done, err := l.thinOldest()
+			if err != nil {
+				return fileInfo{}, err
+			}
+			if done {
+				continue
+			}
+		}
 		if err := l.giveUp(); err != nil {
+			if n := len(w.spares); n > 0 && errors.Is(err, unix.ENOSPC) {
+				return w.spares[n-1], nil
+			}
 			return fileInfo{}, err
 		}
 	}
@@ -164,7 +180,7 @@ func (l *Log) giveUp() error {
 			return fmt.Errorf("begin a segment: %w: %d bytes on disk, %d allowed", ErrFull, l.bytes, l.opts.MaxBytes)
 		}
 		victim = l.segments[0]
-		missing = l.acks.missing(victim.first, victim.next)
+		missing = l.waitingIn(victim)
 		l.lost[ReasonOverflow] += missing
 	}
 	l.mu.Unlock()
@@ -204,16 +220,40 @@ func (l *Log) recycle() {
 	}
 }
 
+// waitingIn counts the records of a segment that are not acknowledged: how many a thinned one has is reckoned. l.mu is held.
+func (l *Log) waitingIn(s *segment) uint64 {
+	n := l.acks.missing(s.first, s.next)
+	if s.sparse {
+		n /= keepOneIn
+	}
+	return n
+}
+
 // discard takes a segment out of the log and makes a spare of its file, or removes it.
 func (l *Log) discard(s *segment) {
-	w := &l.w
 	l.setAside()
+	if l.w.thin.seg == s {
+		l.closeThin()
+	}
 	l.mu.Lock()
+	l.takeOut(s)
+	l.mu.Unlock()
+	l.freeFile(s)
+}
+
+// takeOut takes a segment out of the log. l.mu is held.
+func (l *Log) takeOut(s *segment) {
 	s.gone = true
-	damaged := s.damaged
 	if i := slices.Index(l.segments, s); i >= 0 {
 		l.segments = slices.Delete(l.segments, i, i+1)
 	}
+}
+
+// freeFile makes a spare of the file of a segment that is taken out, or removes it.
+func (l *Log) freeFile(s *segment) {
+	w := &l.w
+	l.mu.Lock()
+	damaged := s.damaged
 	keep := !s.failed && s.size == int64(l.opts.SegmentBytes) && len(w.spares) < maxSpares && l.bytes <= l.opts.MaxBytes
 	l.mu.Unlock()
 	info := fileInfo{Name: s.name, Size: s.size}

@@ -19,6 +19,9 @@ const keepBoots = 64
 // keepPairs bounds what is kept of one boot: the oldest, and the latest others.
 const keepPairs = 8
 
+// saveRetry is how often the file is tried again that could not be written.
+const saveRetry = time.Minute
+
 // maxDrift is how fast a board's clock may run off: crystals of gateways are specified to 20 to 50 millionths over their
 // temperature range, and age by a few a year.
 const maxDrift = 100e-6
@@ -108,6 +111,18 @@ func (b *boots) put(x boot) {
 	b.Boots = append(b.Boots, x)
 	if n := len(b.Boots) - keepBoots; n > 0 {
 		b.Boots = append(b.Boots[:0], b.Boots[n:]...)
+	}
+}
+
+// adopt puts those of other that are not known before all that are.
+func (b *boots) adopt(other boots) {
+	more := slices.DeleteFunc(other.Boots, func(x boot) bool {
+		_, known := b.find(x.ID)
+		return known
+	})
+	b.Boots = append(more, b.Boots...)
+	if n := len(b.Boots) - keepBoots; n > 0 {
+		b.Boots = b.Boots[n:]
 	}
 }
 

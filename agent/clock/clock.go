@@ -3,7 +3,9 @@ package clock
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
 	"sync"
 	"time"
 )
@@ -82,6 +84,8 @@ type Clock struct {
 	lastGood time.Duration // when the receiver last vouched for the time, else when the process began
 	dropped  uint64
 	saveErr  error
+	savedAt  time.Duration // when saving was last tried
+	file     fs.FileInfo   // of Options.Path as it was last read or written; nil: never
 }
 
 // Open returns a Clock that knows the offsets kept in Options.Path. An unreadable or damaged file is an error together with a
@@ -92,15 +96,38 @@ func Open(o Options) (*Clock, error) {
 	}
 	c := &Clock{opts: o, source: None}
 	var err error
-	if c.boots, err = loadBoots(o.Path); err != nil {
+	if err = c.adopt(); err != nil {
 		err = fmt.Errorf("read the clock file: %w", err)
-	}
-	if b, ok := c.boots.find(o.BootID); ok {
-		// The process restarted within one boot: boottime went on, so what was learned still holds.
-		c.offset, c.source = b.last().Offset, b.Source
 	}
 	c.lastGood = o.Boottime()
 	return c, err
+}
+
+// adopt takes over what the file tells of boots that are not known here, if the file is another than before: its disk may be
+// mounted, or well again, only after the process began. c.mu is held, or c not in use.
+func (c *Clock) adopt() error {
+	if c.opts.Path == "" {
+		return nil
+	}
+	info, err := os.Stat(c.opts.Path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && c.file != nil && os.SameFile(info, c.file) && info.ModTime().Equal(c.file.ModTime()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.file = info
+	found, err := loadBoots(c.opts.Path)
+	if err != nil {
+		return err
+	}
+	_, known := c.boots.find(c.opts.BootID)
+	c.boots.adopt(found)
+	if b, ok := c.boots.find(c.opts.BootID); ok && !known && c.source == None {
+		// The process restarted within one boot: boottime went on, so what was learned still holds.
+		c.offset, c.source = b.last().Offset, b.Source
+	}
+	return nil
 }
 
 // Epoch tells the clock of a receiver's epoch: its UTC time, and the boottime at which it arrived. It returns the time with
@@ -173,13 +200,18 @@ func (c *Clock) snap(utc, system time.Time) (time.Time, bool) {
 func (c *Clock) set(src Source, offset, mono time.Duration) {
 	c.source, c.offset = src, offset
 	b, ok := c.boots.find(c.opts.BootID)
-	if ok && b.Source == src && (b.last().Offset-offset).Abs() < 100*time.Millisecond {
+	unsaved := c.saveErr != nil && mono-c.savedAt >= saveRetry
+	if ok && b.Source == src && (b.last().Offset-offset).Abs() < 100*time.Millisecond && !unsaved {
 		return
 	}
+	_ = c.adopt() // a file that cannot be read or is damaged is replaced
 	b.ID, b.Source = c.opts.BootID, src
 	b.learn(pair{Mono: mono, Offset: offset})
 	c.boots.put(b)
-	c.saveErr = c.boots.save(c.opts.Path)
+	c.savedAt = mono
+	if c.saveErr = c.boots.save(c.opts.Path); c.saveErr == nil && c.opts.Path != "" {
+		c.file, c.saveErr = os.Stat(c.opts.Path)
+	}
 }
 
 // poll looks at the kernel's flag: NTP is taken when the receiver says nothing, or has not for long. c.mu is held.
@@ -247,6 +279,9 @@ func (c *Clock) Date(bootID string, mono time.Duration, system time.Time) (t tim
 	} else {
 		c.mu.Lock()
 		b, ok := c.boots.find(bootID)
+		if !ok && c.adopt() == nil {
+			b, ok = c.boots.find(bootID)
+		}
 		c.mu.Unlock()
 		if ok {
 			return time.Unix(0, int64(b.offset(mono)+mono)).UTC(), b.Source, true

@@ -2,8 +2,10 @@ package clock_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -280,6 +282,47 @@ func TestARestartWithinABootKnowsTheTimeAtOnce(t *testing.T) {
 	b.epochs(truth, 3, 0)
 	b.start()
 	b.want(start, truth, clock.GNSS)
+}
+
+// TestADiskThatComesLate starts a clock whose file's directory is not there yet: a stick that is mounted late. What it holds dates
+// its records then, and is kept.
+func TestADiskThatComesLate(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	b.epochs(truth, 3, 0)
+	dir, away := filepath.Dir(b.path), filepath.Dir(b.path)+".away"
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	b.boot("boot-2", time.Unix(12, 0))
+	later := truth.Add(24 * time.Hour)
+	b.epochs(later, 5, 0)
+	if err := b.clock.Status().SaveError; !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("while it is away: %v", err)
+	}
+	if _, src, _ := b.clock.Date("boot-1", 25*time.Second, time.Time{}); src != clock.None {
+		t.Errorf("dated by %s, of a file that is not there", src)
+	}
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	want := func() {
+		t.Helper()
+		for id, day := range map[string]time.Time{"boot-1": truth, "boot-2": later} {
+			got, src, final := b.clock.Date(id, 25*time.Second, time.Time{})
+			if src != clock.GNSS || !final || got.Sub(day.Add(5*time.Second)).Abs() > 500*time.Millisecond {
+				t.Errorf("a record of %s: %v, %s, final %t", id, got, src, final)
+			}
+		}
+	}
+	want()
+	b.pass(2 * time.Minute)
+	b.epochs(later.Add(125*time.Second), 3, 0)
+	if err := b.clock.Status().SaveError; err != nil {
+		t.Errorf("when it is there: %v", err)
+	}
+	b.boot("boot-3", time.Unix(12, 0))
+	want()
 }
 
 func TestTheFileIsBounded(t *testing.T) {

@@ -20,5 +20,7 @@
 // Trust is dropped when the receiver contradicts it by more than 2 s, and built anew. When the receiver has said nothing for 12
 // hours, a synchronised system clock is taken instead.
 //
+// The file's disk may come late, or fail for a while: what it holds is taken over when a record asks for it, and saving is tried again.
+//
 // Nothing here reads a clock by itself: [Options] says where time comes from, so that tests simulate boots, steps and years.
 package clock

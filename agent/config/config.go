@@ -270,7 +270,6 @@ func Parse(name string, text []byte, environ []string) (*Config, error) {
 		b.readEnviron(environ)
 		c.origins = b.origins
 		b.checkTogether()
-		b.refuseUnbuilt()
 	}
 	if len(b.errors) > 0 {
 		b.errors.sort()

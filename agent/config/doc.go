@@ -5,8 +5,7 @@
 //
 //   - Every key is optional. Default is a working configuration.
 //   - Nothing is ignored in silence. An unknown key, section or OBDAGENT_* variable is refused with the nearest known name;
-//     a value of the wrong type or out of range is refused with what to write; a feature that this version does not have is
-//     refused as "not built yet".
+//     a value of the wrong type or out of range is refused with what to write.
 //   - All problems are reported at once, each as one line that says where (file and line, or variable), what, and what to do.
 //     Broken TOML syntax is reported alone: what follows it cannot be read. A file with a hundred problems is left at that.
 //   - What Load and Parse return is valid in itself: units are typed, names are checked, keys that need each other are there.

@@ -17,9 +17,6 @@ func FuzzParse(f *testing.F) {
 	for _, r := range refusals {
 		f.Add([]byte(r.text))
 	}
-	for _, u := range unbuilt {
-		f.Add([]byte(u.text))
-	}
 	f.Add(config.Sample())
 	f.Add([]byte(setting.ReplaceAllString(string(config.Sample()), "$1")))
 	f.Add([]byte("\xef\xbb\xbf[obd]\r\nport=\"none\"\r\n"))

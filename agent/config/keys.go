@@ -169,7 +169,7 @@ func allKeys() []key {
 			"a power cut costs at most this much"),
 		text("buffer.overflow", func(c *Config) *string { return &c.Buffer.Overflow },
 			oneOf(OverflowDropOldest, OverflowDropNewest, OverflowThin),
-			"what is given up when the disk is full: drop-oldest, drop-newest or thin"),
+			"what is given up when the disk is full: drop-oldest, drop-newest, or thin: the oldest are kept at one in ten, in up to half of the room"),
 
 		text("uplink.kind", func(c *Config) *string { return &c.Uplink.Kind }, oneOf(KindFirehose, KindDirectory, KindKinesis),
 			"where records go: firehose, directory or kinesis"),

@@ -34,7 +34,6 @@ optional, and an empty file is a working configuration. The sample with an expla
 - On SIGHUP (` + "`systemctl reload obdagent`" + `) the daemon reads it again. What is marked ↻ takes effect at once, and so do ` + "`[[obd.pid]]`" + `: a change in
   ` + "`[obd]`" + ` or ` + "`[gps]`" + ` opens that port again. What else changed is named in the log and in ` + "`obdagent status`" + `, and takes effect with the next start,
   which loses nothing. A file with a mistake is refused whole, and the configuration in force stays.
-- What is marked "not built yet" is refused in this version where it is asked for.
 `
 
 const referencePID = `
@@ -70,9 +69,6 @@ func reference() []byte {
 		meaning := k.Meaning
 		if k.Live {
 			meaning += " ↻"
-		}
-		if k.Unbuilt != "" {
-			meaning += " (not built yet: " + k.Unbuilt + ")"
 		}
 		fmt.Fprintf(&out, "| %s | %s | %s | `%s` | %s |\n", k.Name[dot+1:], k.Type, value, k.Env, meaning)
 	}

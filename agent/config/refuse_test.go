@@ -321,21 +321,6 @@ func TestRefusesWithOneClearLineForEachProblem(t *testing.T) {
 	}
 }
 
-// unbuilt are the values that later versions will take.
-var unbuilt = []struct{ text, want string }{
-	{"[buffer]\noverflow = \"thin\"", `c.toml:2: buffer.overflow: thinning the oldest records: not built yet; write "drop-oldest" or "drop-newest"`},
-}
-
-func TestRefusesWhatIsNotBuiltYet(t *testing.T) {
-	t.Parallel()
-	for _, tt := range unbuilt {
-		_, err := config.Parse("c.toml", []byte(tt.text), nil)
-		if err == nil || err.Error() != tt.want {
-			t.Errorf("%s\n got  %v\n want %s", tt.text, err, tt.want)
-		}
-	}
-}
-
 func TestRefusesVariablesByName(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -15,7 +15,6 @@ type Key struct {
 	Default string // as TOML; empty: not set
 	Meaning string // one line
 	Live    bool   // whether a change takes effect while the agent runs, on SIGHUP; else with the next start
-	Unbuilt string // what the key, or one of its values, asks for and this version does not have; empty: nothing
 }
 
 // Keys returns all keys in the order of the file. [[obd.pid]], which holds a list, is not among them.
@@ -27,11 +26,6 @@ func Keys() []Key {
 		list[i] = Key{Name: k.name, Env: k.env(), Type: string(k.kind), Meaning: k.meaning, Live: Live(k.name)}
 		if v := k.get(&d); v != nil {
 			list[i].Default = formatValue(v)
-		}
-		for _, u := range unbuilt {
-			if u.key == k.name || strings.HasPrefix(k.name, u.key+".") {
-				list[i].Unbuilt = u.feature
-			}
 		}
 	}
 	return list

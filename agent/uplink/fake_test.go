@@ -171,7 +171,7 @@ type plain struct {
 	lost     []buffer.Lost
 }
 
-func (p *plain) Encode(dst, stored []byte, lost []buffer.Lost) ([]byte, error) {
+func (p *plain) Encode(dst []byte, _ uint64, stored []byte, lost []buffer.Lost) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if bytes.HasPrefix(stored, []byte("hold-")) && !p.released {

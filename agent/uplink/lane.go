@@ -112,7 +112,7 @@ func (u *Uplink) take(l *lane, e buffer.Entry) bool {
 // encode makes the line of a record and puts it into the batch, stashes the record, or sets it aside. It reports whether the
 // lane can take more.
 func (u *Uplink) encode(l *lane, seq uint64, stored []byte, at time.Time) bool {
-	line, err := u.o.Encoder.Encode(u.scratch[:0], stored, u.lost)
+	line, err := u.o.Encoder.Encode(u.scratch[:0], seq, stored, u.lost)
 	switch {
 	case errors.Is(err, ErrHold):
 		l.stash = &stashed{seq: seq, stored: bytes.Clone(stored), at: at, retry: time.Now().Add(u.o.HoldRetry)}

@@ -40,10 +40,10 @@ var ErrStopped = errors.New("uplink is not running")
 
 // An Encoder makes wire lines of stored records.
 type Encoder interface {
-	// Encode appends the line of one stored record to dst, its newline included. lost are the records that the buffer gave
+	// Encode appends the line of one stored record to dst, its newline included. seq is its number in the buffer. lost are the records that the buffer gave
 	// up since the line before; a format that cannot carry them leaves them out. ErrHold: ask again later. Any other error:
 	// the record can never be sent and is set aside. It is called by one goroutine at a time and must not keep its arguments.
-	Encode(dst, stored []byte, lost []buffer.Lost) ([]byte, error)
+	Encode(dst []byte, seq uint64, stored []byte, lost []buffer.Lost) ([]byte, error)
 }
 
 // Options says how records go out. Encoder and Sink are needed.
