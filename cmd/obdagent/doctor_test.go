@@ -121,6 +121,14 @@ func TestDetectWritesWhatItFound(t *testing.T) {
 	if _, err := os.Stat(v.path("rules")); !os.IsNotExist(err) {
 		t.Errorf("rules: %v", err)
 	}
+	beaten := finish(t, v.dir, []string{"OBDAGENT_GPS_SOURCE=none"}, "detect", "--config", "c.toml", "--write", "car")
+	if beaten.code != 0 || strings.Contains(beaten.stdout, "warning") || !strings.Contains(beaten.stdout, "obd.port") {
+		t.Errorf("only the adapter: %+v", beaten)
+	}
+	beaten = finish(t, v.dir, []string{"OBDAGENT_OBD_PORT=none"}, "detect", "--config", "c.toml", "--write", "car")
+	if beaten.code != 0 || !strings.HasSuffix(beaten.stdout, "warning: OBDAGENT_OBD_PORT is set, and beats obd.port of the file\n") {
+		t.Errorf("a variable beats the file: %+v", beaten)
+	}
 	none := obdagent(t, v.dir, "detect", "--config", "c.toml", "--json", "nothing")
 	var found []doctor.Found
 	if err := json.Unmarshal([]byte(none.stdout), &found); err != nil || none.code != 1 || len(found) != 1 || found[0].Kind != doctor.KindMissing || !isOneLine(none.stderr) {
