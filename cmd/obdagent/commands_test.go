@@ -50,7 +50,7 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 		"demo extra", "demo --for soon", "demo --for 100ms", "demo --for 25h", "demo --rate 11hz", "demo --rate fast", "demo --seed -1", "demo --dir DIR/used",
 		"simulate extra", "simulate --dir DIR/x --rate 0", "simulate --dir DIR/x --nmea DIR/none.nmea", "simulate --dir DIR/x --nmea DIR/own", "simulate --dir DIR/x --nmea DIR/empty.nmea",
 		"simulate --dir DIR/x --obd 127.0.0.1:35000", "simulate --dir DIR/x --obd tcp://nohost", "simulate --dir DIR/own", "decode", "version extra",
-		"doctor extra", "doctor --for 0s", "doctor --for soon", "doctor --config DIR/none.toml", "detect --frob", "detect --config DIR/none.toml",
+		"doctor extra", "doctor --for 0s", "doctor --for soon", "doctor --config DIR/none.toml", "detect --frob", "detect tcp://192.168.0.10:35000", "detect --config DIR/none.toml",
 	} {
 		said := mistake(t, 2, words(line, dir)...)
 		all.WriteString("$ obdagent " + line + "\n" + strings.ReplaceAll(said, dir, "DIR") + "\n")

@@ -50,6 +50,9 @@ Exit status: 0 an adapter or a receiver was found, 1 none was, or several of a k
 
 func (f *detectFlags) run(c *cobra.Command, ports []string) error {
 	for i, p := range ports {
+		if strings.Contains(p, "://") {
+			return fmt.Errorf("%s is no serial port: name a device, such as /dev/ttyUSB0", p)
+		}
 		abs, err := filepath.Abs(p)
 		if err != nil {
 			return cli.Failure{Err: err}
