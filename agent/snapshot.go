@@ -43,6 +43,8 @@ func (a *Agent) supervise(ctx context.Context) error {
 	defer looks.Stop()
 	a.notify(daemon.SdNotifyReady)
 	told := teller{agent: a}
+	first := a.Snapshot()
+	told.tell(&first)
 	for {
 		select {
 		case <-ctx.Done():

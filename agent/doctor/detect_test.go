@@ -48,7 +48,7 @@ func simulated(t *testing.T) *demo.Simulation {
 	return sim
 }
 
-// silentPort is a port with nothing behind it, or with what says ten times a second what it says; written is what was sent there so far.
+// silentPort is a port with nothing behind it, or with somebody who talks all the time; written is what was sent there so far.
 func silentPort(t *testing.T, says func(n int) string) (name string, written func() string) {
 	t.Helper()
 	master, name := openPTY(t)
@@ -73,7 +73,7 @@ func silentPort(t *testing.T, says func(n int) string) (name string, written fun
 		stop := make(chan struct{})
 		t.Cleanup(func() { close(stop) })
 		go func() {
-			tick := time.NewTicker(100 * time.Millisecond)
+			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for n := 0; ; n++ {
 				select {
@@ -90,7 +90,7 @@ func silentPort(t *testing.T, says func(n int) string) (name string, written fun
 
 // void is an epoch of a receiver under a roof.
 func void(n int) string {
-	body := fmt.Sprintf("GPRMC,08%02d%02d.%d00,V,,,,,,,231126,,,N", n/600%60, n/10%60, n%10)
+	body := fmt.Sprintf("GPRMC,08%02d%02d.%02d0,V,,,,,,,231126,,,N", n/3000%60, n/50%60, n%50*2)
 	sum := byte(0)
 	for i := range len(body) {
 		sum ^= body[i]

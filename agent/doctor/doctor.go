@@ -65,9 +65,9 @@ const (
 	patience     = 5 * time.Minute
 	waitAdapter  = time.Minute      // seven line speeds
 	waitCar      = 45 * time.Second // the search through all protocols
-	waitSpeed    = 10 * time.Second
+	waitSpeed    = 30 * time.Second
 	waitFix      = 3 * time.Minute // a cold start
-	waitClock    = 20 * time.Second
+	waitClock    = 30 * time.Second
 	lookInterval = 500 * time.Millisecond
 )
 

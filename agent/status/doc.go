@@ -1,10 +1,15 @@
 // Package status is what the agent says of itself.
 //
-// There is one [Snapshot]; the status log ([Snapshot.Line]), the screen of `obdagent status` ([Snapshot.Render]) and its
-// --json all render it. The JSON is a contract: fields are added and never change their meaning. Ages are in seconds,
-// moments in RFC 3339, speeds in km/h.
+// There is one [Snapshot]; the status log ([Snapshot.Line]), the screen of `obdagent status` ([Snapshot.Render]), its --json and systemd's
+// status line ([Snapshot.Verdict]) all render it. The JSON is a contract, docs/status.md: fields are added and never change their
+// meaning. Ages are in seconds, moments in RFC 3339, speeds in km/h.
 //
-// The verdict is made of [Problem]s: one for each stage that does not do its part, in the order in which a technician accepts
-// an installation (car, gps, clock, buffer, uplink), each with the next thing to do. A parked car, a van in a tunnel and a
-// board without coverage are states and not problems, until they last.
+// What can go wrong is data: a [Fault] has a stable code, a severity, one next action, the faults that explain it, and the time that it must
+// last before it shows. A [History] judges one snapshot after the other; it is pure. A parked car, a van in a tunnel and a board
+// without coverage are states and no faults, until they last. docs/faults.md is made of the same data.
+//
+// # Limits
+//
+// What begins and ends between two snapshots is not seen; the agent makes one every five seconds at least. A power cut may take the last five
+// seconds of the status log. The status log is bounded: a flood of transitions is cut and counted.
 package status

@@ -75,7 +75,7 @@ type Active struct {
 func Faults() []Fault { return slices.Clone(faults) }
 
 // hiccup is what does not show at all: an answer of the car that is late, an epoch that is missing.
-const hiccup = 5 * time.Second
+const hiccup = 2 * time.Second
 
 // A History remembers since when each fault holds, so that only what lasts is shown. It is pure: it learns of time and state
 // from Judge alone. Its zero value is ready to use.

@@ -280,6 +280,10 @@ func TestEachRefusalSaysWhatToDoAndNeverASecret(t *testing.T) {
 	t.Parallel()
 	wrongKey := uplink.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "wrongSecretwrongSecret", SessionToken: "token"}
 	noKey := uplink.Credentials{AccessKeyID: "AKIDOTHER", SecretAccessKey: secret}
+	causes := map[string]uplink.Cause{ // of the others it is called as the kind
+		"the stream is not there": uplink.CauseStream, "the secret is wrong": uplink.CauseCredentials, "the key is unknown": uplink.CauseCredentials,
+		"the region is wrong": uplink.CauseCredentials, "access is denied": uplink.CausePermission, "the token has expired": uplink.CauseCredentials,
+	}
 	for _, tc := range []struct {
 		name    string
 		options uplink.StreamOptions
@@ -316,6 +320,9 @@ func TestEachRefusalSaysWhatToDoAndNeverASecret(t *testing.T) {
 				}
 				if ce.Kind != tc.kind || !strings.Contains(ce.Advice, tc.advice) {
 					t.Errorf("kind %v, advice %q", ce.Kind, ce.Advice)
+				}
+				if want := causes[tc.name]; ce.Cause != want {
+					t.Errorf("cause %q, want %q", ce.Cause, want)
 				}
 				if text := fmt.Sprintf("%v %+v %#v", err, ce, ce); strings.Contains(text, secret) || strings.Contains(text, "wrongSecret") {
 					t.Errorf("the secret is in the error: %s", text)

@@ -50,6 +50,9 @@ Exit status: 0 an adapter or a receiver was found, 1 none was, or several of a k
 
 func (f *detectFlags) run(c *cobra.Command, ports []string) error {
 	for i, p := range ports {
+		if strings.Contains(p, "://") {
+			return fmt.Errorf("%s is no serial port: name a device, such as /dev/ttyUSB0", p)
+		}
 		abs, err := filepath.Abs(p)
 		if err != nil {
 			return cli.Failure{Err: err}
@@ -72,7 +75,7 @@ func (f *detectFlags) run(c *cobra.Command, ports []string) error {
 		return cli.BadNews{Lines: strings.Split(err.Error(), "\n")}
 	}
 	if f.write {
-		return f.set(c.OutOrStdout(), adapter, receiver)
+		return f.set(c.OutOrStdout(), cfg, adapter, receiver)
 	}
 	return nil
 }
@@ -104,7 +107,7 @@ func inUse(ctx context.Context, cfg *config.Config) map[string]doctor.Found {
 }
 
 // set writes what was found.
-func (f *detectFlags) set(out io.Writer, adapter, receiver *doctor.Found) error {
+func (f *detectFlags) set(out io.Writer, cfg *config.Config, adapter, receiver *doctor.Found) error {
 	rules, named := doctor.Rules(adapter, receiver)
 	keys := map[string]string{}
 	if adapter != nil {
@@ -138,12 +141,18 @@ func (f *detectFlags) set(out io.Writer, adapter, receiver *doctor.Found) error 
 		return cli.Failure{Err: err}
 	}
 	fmt.Fprintf(&said, "wrote %s:", path)
+	beaten := ""
 	for _, key := range []string{"obd.port", "gps.source"} {
-		if value, ok := keys[key]; ok {
-			fmt.Fprintf(&said, " %s = %q", key, value)
+		value, ok := keys[key]
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(&said, " %s = %q", key, value)
+		if env := cfg.Origin(key).Env; env != "" {
+			beaten += "warning: " + env + " is set, and beats " + key + " of the file\n"
 		}
 	}
-	said.WriteString("; systemctl restart obdagent makes the daemon use it\n")
+	said.WriteString("; systemctl restart obdagent makes the daemon use it\n" + beaten)
 	if _, err := io.WriteString(out, said.String()); err != nil {
 		return cli.Failure{Err: fmt.Errorf("print what was written: %w", err)}
 	}

@@ -98,7 +98,7 @@ func patient(ctx context.Context, cfg *config.Config, o *doctor.Options) (stop f
 			o.Snapshot = func(ctx context.Context) (status.Snapshot, error) { return status.Fetch(ctx, socket) }
 			return func() error { return nil }, nil
 		case !errors.Is(err, status.ErrNotRunning):
-			return nil, notAsked(err)
+			return nil, advised(err)
 		}
 	}
 	build := cli.ReadBuild()

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -66,9 +68,14 @@ func TestDoctorBesideTheDaemonLeavesItsPortsAlone(t *testing.T) {
 	if found.code != 0 || strings.Count(found.stdout, "used by the running daemon") != 2 {
 		t.Errorf("detect: %+v", found)
 	}
-	after := a.until("answer", func(status.Snapshot) bool { return true })
-	if r.code != 0 || after.Car.State != "live" || after.Car.Since < before.Car.Since || after.GPS.Since < before.GPS.Since || after.Record.Made <= before.Record.Made {
-		t.Errorf("exit status %d; the daemon was disturbed: before %+v, after %+v", r.code, before.Car, after.Car)
+	a.until("records that go on", func(s status.Snapshot) bool { return s.Record.Made > before.Record.Made && bothLive(s) })
+	for _, x := range v.delivered() {
+		if x.DeviceID != v.device {
+			t.Errorf("the device %s has delivered, too", x.DeviceID)
+		}
+	}
+	if r.code != 0 {
+		t.Errorf("exit status %d", r.code)
 	}
 	if code, _ := a.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit status %d", code)
@@ -119,9 +126,77 @@ func TestDetectWritesWhatItFound(t *testing.T) {
 	if _, err := os.Stat(v.path("rules")); !os.IsNotExist(err) {
 		t.Errorf("rules: %v", err)
 	}
+	beaten := finish(t, v.dir, []string{"OBDAGENT_GPS_SOURCE=none"}, "detect", "--config", "c.toml", "--write", "car")
+	if beaten.code != 0 || strings.Contains(beaten.stdout, "warning") || !strings.Contains(beaten.stdout, "obd.port") {
+		t.Errorf("only the adapter: %+v", beaten)
+	}
+	beaten = finish(t, v.dir, []string{"OBDAGENT_OBD_PORT=none"}, "detect", "--config", "c.toml", "--write", "car")
+	if beaten.code != 0 || !strings.HasSuffix(beaten.stdout, "warning: OBDAGENT_OBD_PORT is set, and beats obd.port of the file\n") {
+		t.Errorf("a variable beats the file: %+v", beaten)
+	}
 	none := obdagent(t, v.dir, "detect", "--config", "c.toml", "--json", "nothing")
 	var found []doctor.Found
 	if err := json.Unmarshal([]byte(none.stdout), &found); err != nil || none.code != 1 || len(found) != 1 || found[0].Kind != doctor.KindMissing || !isOneLine(none.stderr) {
 		t.Errorf("nothing there: %v: %+v", err, none)
+	}
+}
+
+// TestADaemonThatDoesNotAnswerIsNeitherRunningNorGone: its ports are not touched, and what to do is said.
+func TestADaemonThatDoesNotAnswerIsNeitherRunningNorGone(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	v.config()
+	l, err := net.Listen("unix", v.path("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close() // as a process that ends does
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); served.Wait() })
+	for line, code := range map[string]int{"doctor": 1, "status": 2, "status --wait 1ms": 2} {
+		r := obdagent(t, v.dir, append(strings.Fields(line), "--config", "c.toml")...)
+		if r.code != code || r.stdout != "" || !isOneLine(r.stderr) || !strings.Contains(r.stderr, "gives no answer") || !strings.Contains(r.stderr, "systemctl restart obdagent") {
+			t.Errorf("%s: %+v", line, r)
+		}
+	}
+}
+
+// TestSystemdIsToldTheVerdict: the line of systemctl status is that of obdagent status.
+func TestSystemdIsToldTheVerdict(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: v.path("notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told lines
+	var heard sync.WaitGroup
+	heard.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := l.Read(buf)
+			if err != nil {
+				return
+			}
+			_, _ = told.Write(append(buf[:n:n], '\n')) // to memory
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); heard.Wait() })
+	v.environ = []string{"NOTIFY_SOCKET=" + v.path("notify")}
+	a := v.run()
+	await(t, "READY=1 and STATUS=OK", func() bool {
+		said := told.String()
+		return strings.Contains(said, "READY=1\n") && strings.Contains(said, "\nSTATUS=OK\n")
+	}, told.String)
+	if code, _ := a.stop(syscall.SIGTERM); code != 0 || !strings.Contains(told.String(), "\nSTOPPING=1\n") {
+		t.Errorf("exit status %d, told\n%s", code, told.String())
 	}
 }

@@ -143,13 +143,24 @@ func (f *statusFlags) follow(c *cobra.Command, socket string) error {
 	return err
 }
 
-// notAsked says why the agent has no answer for us, and what to do.
+// notAsked is the error of a question that the agent has no answer for, with status's own exit status.
 func notAsked(err error) error {
+	code := statusNotRunning
+	if errors.Is(err, fs.ErrPermission) {
+		code = statusUsage
+	}
+	return cli.Status{Code: code, Err: advised(err)}
+}
+
+// advised says what to do about an agent that does not answer.
+func advised(err error) error {
 	switch {
 	case errors.Is(err, status.ErrNotRunning):
-		err = fmt.Errorf("%w: start it with systemctl start obdagent, or, if it runs with another configuration, name that with --config", err)
+		return fmt.Errorf("%w: start it with systemctl start obdagent, or, if it runs with another configuration, name that with --config", err)
+	case errors.Is(err, status.ErrNoAnswer):
+		return fmt.Errorf("%w: it is stuck, or just ending: see journalctl -u obdagent, and restart it with systemctl restart obdagent", err)
 	case errors.Is(err, fs.ErrPermission):
-		return cli.Status{Code: statusUsage, Err: fmt.Errorf("%w: ask as the user that it runs as, or as root", err)}
+		return fmt.Errorf("%w: ask as the user that it runs as, or as root", err)
 	}
-	return cli.Status{Code: statusNotRunning, Err: err}
+	return err
 }
