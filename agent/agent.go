@@ -134,6 +134,11 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.Capture != nil {
 		a.tap = newCapture(o.Capture, a.log)
 	}
+	ids, err := record.NewIDs()
+	if err != nil {
+		return nil, err
+	}
+	a.newID = ids.Next
 	if a.deviceID = a.cfg.Vehicle.DeviceID; a.deviceID == "" {
 		if a.deviceID, err = DeviceID(machineID); err != nil {
 			return nil, err
@@ -258,10 +263,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return a.car.run(ctx, func(ctx context.Context, c *obd.Car) error { return c.Run(ctx, a.carHandler()) })
 		}},
 	}
-	fuser, err := a.newFuser()
-	if err != nil {
-		return errors.Join(err, a.buffer.Close())
-	}
+	fuser := a.newFuser()
 	outer := []task{{"supervisor", a.supervise}}
 	if a.cfg.Status.Socket != "" {
 		outer = append(outer, task{"status socket", func(ctx context.Context) error {
@@ -277,7 +279,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.transition("agent", "", "running", a.about())
 	var closed error
-	err = runStages(ctx, []stage{
+	err := runStages(ctx, []stage{
 		{tasks: sources},
 		{tasks: []task{{"fusion", func(ctx context.Context) error { return a.fuse(ctx, fuser) }}}, after: func() {
 			a.commitNow()
@@ -377,16 +379,11 @@ func (a *Agent) clockChanged(c clock.Change) {
 	}
 }
 
-func (a *Agent) newFuser() (*fusion.Fuser, error) {
-	ids, err := record.NewIDs()
-	if err != nil {
-		return nil, err
-	}
+func (a *Agent) newFuser() *fusion.Fuser {
 	if c := a.cfg.Record.Curve; c != nil {
 		a.curve = fusion.NewCurve(c.PositionM, c.SpeedKmh)
 	}
-	a.newID = ids.Next
-	return fusion.New(a.fusionOptions(a.cfg)), nil
+	return fusion.New(a.fusionOptions(a.cfg))
 }
 
 // fusionOptions are those of a configuration.
