@@ -152,28 +152,7 @@ func servedUntil(t *testing.T, p *status.Page) (address string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	stop = background(t, func(ctx context.Context) error { return p.Serve(ctx, address) })
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return address, stop
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal(err)
-		}
-	}
+	return l.Addr().String(), background(t, func(ctx context.Context) error { return p.ServeOn(ctx, l) })
 }
 
 // watch opens the page's stream.
