@@ -78,11 +78,11 @@ type Agent struct {
 	page    *status.Page
 	tap     *capture // nil without Options.Capture
 
-	newID   func() uuid.UUID               // of records; used by fuse alone
-	reload  sync.Mutex                     // one at a time
-	inForce atomic.Pointer[config.Config]  // cfg, with what was reloaded since
-	configS atomic.Pointer[status.Config]  // how that stands to the file
-	refit   atomic.Pointer[fusion.Options] // for fusion, which has not seen them yet
+	newID       func() uuid.UUID               // of records; used by fuse alone
+	reload      sync.Mutex                     // one at a time
+	inForce     atomic.Pointer[config.Config]  // cfg, with what was reloaded since
+	configState atomic.Pointer[status.Config]  // how that stands to the file
+	refit       atomic.Pointer[fusion.Options] // for fusion, which has not seen them yet
 
 	events    chan event    // from the sources to fusion
 	commit    chan struct{} // asks for a commit at once
@@ -128,7 +128,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		car: newSource[obd.Car](), gps: newSource[gps.Receiver](),
 		events: make(chan event, eventQueue), commit: make(chan struct{}, 1)}
 	a.inForce.Store(a.cfg)
-	a.configS.Store(&status.Config{})
+	a.configState.Store(&status.Config{})
 	a.traffic = status.NewFeed(a.now)
 	a.page = status.NewPage(a.Snapshot, func() bool { return a.inForce.Load().Status.PagePosition })
 	if o.Capture != nil {
