@@ -158,7 +158,7 @@ func servedUntil(t *testing.T, p *status.Page) (address string, stop func()) {
 // watch opens the page's stream.
 func watch(t *testing.T, address string) (*bufio.Reader, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/events", nil)
 	if err != nil {
