@@ -78,11 +78,11 @@ type Agent struct {
 	page    *status.Page
 	tap     *capture // nil without Options.Capture
 
-	newID   func() uuid.UUID               // of records; used by fuse alone
-	reload  sync.Mutex                     // one at a time
-	inForce atomic.Pointer[config.Config]  // cfg, with what was reloaded since
-	configS atomic.Pointer[status.Config]  // how that stands to the file
-	refit   atomic.Pointer[fusion.Options] // for fusion, which has not seen them yet
+	newID       func() uuid.UUID               // of records; used by fuse alone
+	reload      sync.Mutex                     // one at a time
+	inForce     atomic.Pointer[config.Config]  // cfg, with what was reloaded since
+	configState atomic.Pointer[status.Config]  // how that stands to the file
+	refit       atomic.Pointer[fusion.Options] // for fusion, which has not seen them yet
 
 	events    chan event    // from the sources to fusion
 	commit    chan struct{} // asks for a commit at once
@@ -128,12 +128,17 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		car: newSource[obd.Car](), gps: newSource[gps.Receiver](),
 		events: make(chan event, eventQueue), commit: make(chan struct{}, 1)}
 	a.inForce.Store(a.cfg)
-	a.configS.Store(&status.Config{})
+	a.configState.Store(&status.Config{})
 	a.traffic = status.NewFeed(a.now)
 	a.page = status.NewPage(a.Snapshot, func() bool { return a.inForce.Load().Status.PagePosition })
 	if o.Capture != nil {
 		a.tap = newCapture(o.Capture, a.log)
 	}
+	ids, err := record.NewIDs()
+	if err != nil {
+		return nil, err
+	}
+	a.newID = ids.Next
 	if a.deviceID = a.cfg.Vehicle.DeviceID; a.deviceID == "" {
 		if a.deviceID, err = BoardID(); err != nil {
 			return nil, err
@@ -255,10 +260,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return a.car.run(ctx, func(ctx context.Context, c *obd.Car) error { return c.Run(ctx, a.carHandler()) })
 		}},
 	}
-	fuser, err := a.newFuser()
-	if err != nil {
-		return errors.Join(err, a.buffer.Close())
-	}
+	fuser := a.newFuser()
 	outer := []task{{"supervisor", a.supervise}}
 	if a.cfg.Status.Socket != "" {
 		outer = append(outer, task{"status socket", func(ctx context.Context) error {
@@ -274,7 +276,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.transition("agent", "", "running", a.about())
 	var closed error
-	err = runStages(ctx, []stage{
+	err := runStages(ctx, []stage{
 		{tasks: sources},
 		{tasks: []task{{"fusion", func(ctx context.Context) error { return a.fuse(ctx, fuser) }}}, after: func() {
 			a.commitNow()
@@ -374,16 +376,11 @@ func (a *Agent) clockChanged(c clock.Change) {
 	}
 }
 
-func (a *Agent) newFuser() (*fusion.Fuser, error) {
-	ids, err := record.NewIDs()
-	if err != nil {
-		return nil, err
-	}
+func (a *Agent) newFuser() *fusion.Fuser {
 	if c := a.cfg.Record.Curve; c != nil {
 		a.curve = fusion.NewCurve(c.PositionM, c.SpeedKmh)
 	}
-	a.newID = ids.Next
-	return fusion.New(a.fusionOptions(a.cfg)), nil
+	return fusion.New(a.fusionOptions(a.cfg))
 }
 
 // fusionOptions are those of a configuration.

@@ -87,9 +87,9 @@ func (a *Agent) Reload(load func() (*config.Config, error)) {
 	}
 	if err != nil {
 		reason := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
-		state := *a.configS.Load()
+		state := *a.configState.Load()
 		state.Refused = reason
-		a.configS.Store(&state)
+		a.configState.Store(&state)
 		a.log.Error("the new configuration is refused, the one before stays in force", "err", err)
 		a.logEvent("config", "to", "refused", "reason", reason)
 		return
@@ -97,7 +97,7 @@ func (a *Agent) Reload(load func() (*config.Config, error)) {
 	for _, w := range next.Warnings() {
 		a.log.Warn(w)
 	}
-	a.configS.Store(&status.Config{RestartNeeded: restart})
+	a.configState.Store(&status.Config{RestartNeeded: restart})
 	reason := "nothing changed"
 	if len(changed) > 0 {
 		reason = "in force now: " + strings.Join(changed, ", ")
@@ -145,7 +145,7 @@ func (a *Agent) adopt(cfg *config.Config, changed []string) error {
 }
 
 func (a *Agent) configStatus() status.Config {
-	c := *a.configS.Load()
+	c := *a.configState.Load()
 	if a.opts.LogLevel != nil {
 		c.LogLevel = strings.ToLower(a.opts.LogLevel.Level().String())
 	}

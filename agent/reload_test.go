@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -117,11 +118,12 @@ func TestAReceiverComesAndGoesWithTheConfiguration(t *testing.T) {
 func TestThePageOfARunningAgent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	// An address that nobody else comes upon between its two users.
+	address := fmt.Sprintf("127.83.%d.%d:8327", os.Getpid()>>8&255, 1+os.Getpid()%250)
+	taken, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := taken.Addr().String()
 	r.cfg.Status.Listen, r.cfg.Status.PagePosition = address, true
 	r.cfg.Record.Interval, r.cfg.Record.ParkedInterval = 50*time.Millisecond, 50*time.Millisecond
 	r.simulate(demo.SimOptions{Rate: 10, Seed: 5})

@@ -277,3 +277,16 @@ var errFull = errors.New("no space left on device")
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// BenchmarkClean is a megabyte of a status log.
+func BenchmarkClean(b *testing.B) {
+	const line = "2026-11-23T07:59:05Z boot_s=4103.1 state=ok time_src=gnss car=live vin=1FTBR1XG2MKA12345 car_kmh=50 volt=14.1 gps=fix fix=3d sats=11 gps_kmh=49.3 buffered=31 uplink=ok delivered=3929\n"
+	text := strings.Repeat(line, 1<<20/len(line))
+	clean := bugreport.Clean(&config.Config{}, []string{"AWS_SECRET_ACCESS_KEY=envS3cretEnvS3cretEnvS3cretEnvS3cretXYZ1"})
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if clean(text) != text {
+			b.Fatal("something was removed")
+		}
+	}
+}

@@ -20,6 +20,7 @@ const removed = "[removed]"
 type cleaner struct {
 	known    *strings.Replacer
 	shapes   []shape
+	header   *regexp.Regexp
 	settings *regexp.Regexp
 }
 
@@ -72,13 +73,12 @@ func newCleaner(cfg *config.Config, environ []string) *cleaner {
 		known: strings.NewReplacer(pairs...),
 		shapes: []shape{
 			{regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)`), removed},
-			{regexp.MustCompile(`(?i)(authorization["']?\s*[:=]\s*)[^\r\n]+`), "${1}" + removed},
 			{regexp.MustCompile(`://[^/\s@"']+@`), "://" + removed + "@"},
 			{regexp.MustCompile(`\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}\b`), removed}, // IAM User Guide, "Unique ID prefixes"
 			{regexp.MustCompile(`\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*`), removed},          // a JWT
-			{regexp.MustCompile(`[A-Za-z0-9/+]{100,}={0,2}`), removed},                // a session token
 		},
-		settings: regexp.MustCompile(`(?i)([\w-]*(?:` + secretName + `)(?:[_-]?(?:id|value|\d+))?\\?["']?\s*[:=]\s*)(\\?"[^"]*"|'[^']*'|[^\s,;&"']+)`),
+		header:   regexp.MustCompile(`(?i)(authorization["']?\s*[:=]\s*)[^\r\n]+`),
+		settings: regexp.MustCompile(`(?i)((?:` + secretName + `)(?:[_-]?(?:id|value|\d+))?\\?["']?\s*[:=]\s*)(\\?"[^"]*"|'[^']*'|[^\s,;&"']+)`),
 	}
 }
 
@@ -122,23 +122,54 @@ func (c *cleaner) clean(text string) string {
 	for _, s := range c.shapes {
 		text = s.of.ReplaceAllString(text, s.with)
 	}
-	text = c.settings.ReplaceAllStringFunc(text, func(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(c.cleanLine(line))
+	}
+	return hideKeys(b.String())
+}
+
+// cleanLine removes what stands behind a name that secrets have. Most lines have none, which is found out more quickly without a pattern.
+func (c *cleaner) cleanLine(line string) string {
+	lower := strings.ToLower(line)
+	if !slices.ContainsFunc([]string{"secret", "token", "passw", "passphrase", "psk", "key", "signature", "authorization"}, func(name string) bool { return strings.Contains(lower, name) }) {
+		return line
+	}
+	line = c.header.ReplaceAllString(line, "${1}"+removed)
+	return c.settings.ReplaceAllStringFunc(line, func(s string) string {
 		m := c.settings.FindStringSubmatch(s)
 		if strings.HasPrefix(strings.Trim(m[2], `\"'`), "/") { // the name of a file
 			return s
 		}
 		return m[1] + removed
 	})
-	return awsSecret.ReplaceAllStringFunc(text, func(s string) string {
-		if looksLikeAWSSecret(s) {
-			return removed
-		}
-		return s
-	})
 }
 
-// awsSecret is a run of the letters of an AWS secret access key, which has 40 of them.
-var awsSecret = regexp.MustCompile(`[A-Za-z0-9/+]+`)
+// hideKeys removes each run of the letters of base64 that is an AWS secret access key by its looks, or so long that it is a session token. By
+// hand: a pattern for it would stop at every word of a log.
+func hideKeys(text string) string {
+	letter := func(c byte) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '/' || c == '+'
+	}
+	var b strings.Builder
+	kept := 0 // all before it is in b
+	for i := 0; i < len(text); i++ {
+		if !letter(text[i]) {
+			continue
+		}
+		from := i
+		for i < len(text) && letter(text[i]) {
+			i++
+		}
+		if run := text[from:i]; len(run) >= 100 || looksLikeAWSSecret(run) {
+			b.WriteString(text[kept:from])
+			b.WriteString(removed)
+			kept = i
+		}
+	}
+	b.WriteString(text[kept:])
+	return b.String()
+}
 
 // looksLikeAWSSecret tells such a key from a path, and from a hash in hex.
 func looksLikeAWSSecret(s string) bool {

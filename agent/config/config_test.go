@@ -287,6 +287,10 @@ func TestWarnsOfWhatIsProbablyNotMeant(t *testing.T) {
 			`c.toml:2: uplink.endpoint: "http://10.0.0.1" is not encrypted: whoever carries the data can read where the vehicle is; use https`},
 		{"no company for records", "[uplink]\nlinger = 0",
 			`c.toml:2: uplink.linger: every record is sent alone, which costs some twenty times the data of 60s`},
+		{"a page for the whole network", "[status]\nlisten = \"192.168.8.1:8327\"",
+			`c.toml:2: status.listen: whoever is in the same network can read the page, and the VIN; with page_position also where the vehicle is`},
+		{"a position without a page", "[status]\npage_position = true",
+			`c.toml:2: status.page_position: has no effect without status.listen`},
 		{"no way to look in", "[status]\nlog = \"\"\nsocket = \"\"",
 			`c.toml:2: status.log: neither log nor socket: nobody can see what the agent does`},
 	}

@@ -8,6 +8,11 @@
 // last before it shows. A [History] judges one snapshot after the other; it is pure. A parked car, a van in a tunnel and a board
 // without coverage are states and no faults, until they last. docs/faults.md is made of the same data.
 //
+// Besides the snapshot it has two more looks into the running agent. A [Feed] hands records, sentences and adapter traffic to
+// readers on the socket; telling it something never waits, and a reader who is too slow is told how much he missed. A [Page] serves a
+// phone's browser: read-only, to those only who asked for this board, bounded in connections, and without a position
+// unless it may show one.
+//
 // # Limits
 //
 // What begins and ends between two snapshots is not seen; the agent makes one every five seconds at least. A power cut may take the last five

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"context"
+	"net"
 	"os"
 	"time"
 )
@@ -10,3 +12,6 @@ func (l *Log) OnSync(f func(*os.File) error) { l.fsync = f }
 
 // SetEvery makes the page's stream quicker or slower than a second.
 func (p *Page) SetEvery(every time.Duration) { p.every = every }
+
+// ServeOn serves the page on a listener.
+func (p *Page) ServeOn(ctx context.Context, l net.Listener) error { return p.serveOn(ctx, l, "") }

@@ -53,7 +53,10 @@ func (f *Feed) Endpoint(mux *http.ServeMux) {
 func stream(ctx context.Context, w http.ResponseWriter, events <-chan []byte) {
 	out := http.NewResponseController(w)
 	write := func(line []byte) bool {
-		return out.SetWriteDeadline(time.Now().Add(feedWrite)) == nil && writeAll(w, line) == nil && (len(events) > 0 || out.Flush() == nil)
+		if out.SetWriteDeadline(time.Now().Add(feedWrite)) != nil || writeAll(w, line) != nil {
+			return false
+		}
+		return len(events) > 0 || out.Flush() == nil // one flush for all that is there
 	}
 	if !write(nil) { // the header tells the reader that he watches
 		return

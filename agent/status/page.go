@@ -148,6 +148,10 @@ func (p *Page) Serve(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
+	return p.serveOn(ctx, l, host)
+}
+
+func (p *Page) serveOn(ctx context.Context, l net.Listener, host string) error {
 	return serveUntil(ctx, bounded{l, make(chan struct{}, pageConns)}, &http.Server{
 		Handler: p.Handler(host), MaxHeaderBytes: 16 << 10,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: pageWrite, IdleTimeout: 30 * time.Second,

@@ -152,34 +152,13 @@ func servedUntil(t *testing.T, p *status.Page) (address string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	stop = background(t, func(ctx context.Context) error { return p.Serve(ctx, address) })
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return address, stop
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal(err)
-		}
-	}
+	return l.Addr().String(), background(t, func(ctx context.Context) error { return p.ServeOn(ctx, l) })
 }
 
 // watch opens the page's stream.
 func watch(t *testing.T, address string) (*bufio.Reader, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/events", nil)
 	if err != nil {
