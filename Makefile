@@ -78,6 +78,19 @@ packages-%: release-% dist/package/changelog.yaml
 		BUILD=$* VERSION='$(VERSION)' ARCH=$$arch $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist/ || exit 1; \
 	done
 
+# The life of the .deb on a Debian that is booted for it: installed, updated, disabled, removed, installed again, purged; and what
+# Debian's own judges say of it. As root, with systemd-container, lintian, piuparts and mmdebstrap; the output goes into docs/packages.md.
+lifecycle:
+	rm -rf dist/lifecycle
+	mkdir -p dist/lifecycle
+	for version in 0.0.1 0.0.2; do $(MAKE) -s packages-amd64 VERSION=$$version && mv dist/obdagent_$$version-1_amd64.deb dist/lifecycle/ || exit 1; done
+	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_DEBS=$(CURDIR)/dist/lifecycle/obdagent_0.0.1-1_amd64.deb,$(CURDIR)/dist/lifecycle/obdagent_0.0.2-1_amd64.deb \
+		go test -count=1 -v -run=TestTheLifeOfThePackage ./deploy
+	lintian --allow-root --fail-on error,warning dist/lifecycle/obdagent_0.0.2-1_amd64.deb
+	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm dist/lifecycle/chroot.tar
+	piuparts --basetgz=dist/lifecycle/chroot.tar --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
+		dist/lifecycle/obdagent_0.0.2-1_amd64.deb
+
 # What a package holds beside the program.
 dist/package/changelog.yaml: FORCE
 	rm -rf dist/package

@@ -228,17 +228,9 @@ func TestOnABoard(t *testing.T) {
 
 	t.Run("SIGTERM in the middle of a flood", func(t *testing.T) {
 		b.t = t
-		b.write("/etc/obdagent/config.toml", "[obd]\nport = \"none\"\n[gps]\nsource = \"udp://127.0.0.1:10110\"\n[record]\ninterval = \"40ms\"\n")
+		b.write("/etc/obdagent/config.toml", floodedConfig)
 		b.run("systemctl", "start", "obdagent.service")
-		flood := exec.Command("nsenter", "--target", b.leader, "--all", "--", "obdagent-probe", "flood", "127.0.0.1:10110")
-		flood.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := flood.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			_ = flood.Process.Kill()
-			_ = flood.Wait()
-		}()
+		defer b.flood()()
 		var made uint64
 		b.await("records", func() bool { made = b.status().Record.Made; return made >= 50 })
 		b.run("systemctl", "stop", "obdagent.service")
@@ -248,13 +240,8 @@ func TestOnABoard(t *testing.T) {
 		took := stopped(t, b.run("journalctl", "--output=short-monotonic", "--no-pager", "--lines=200", "--unit=obdagent.service"))
 		// Longer than TimeoutStopSec= would have been a failure of the unit; the figure itself is for docs/packages.md.
 		t.Logf("%d records at the last look; from SIGTERM to gone in %.3f s", made, took)
-		stat := b.run("obdagent", "buffer", "stat", "/var/lib/private/obdagent/buffer")
-		waiting := regexp.MustCompile(`(?m)^waiting +(\d+) records`).FindStringSubmatch(stat)
-		if waiting == nil {
-			t.Fatalf("buffer stat says\n%s", stat)
-		}
-		if n, err := strconv.ParseUint(waiting[1], 10, 64); err != nil || n < made {
-			t.Errorf("%s records are on disk, and %d were made", waiting[1], made)
+		if n := b.waiting(); n < made {
+			t.Errorf("%d records are on disk, and %d were made", n, made)
 		}
 	})
 }
