@@ -159,8 +159,9 @@ func (b *board) await(what string, ok func() bool) {
 
 // status is what the running daemon says of itself.
 func (b *board) status() (s struct {
-	BootID string `json:"boot_id"`
-	Record struct {
+	BootID   string `json:"boot_id"`
+	DeviceID string `json:"device_id"`
+	Record   struct {
 		Made uint64 `json:"made"`
 	} `json:"record"`
 	Buffer struct {
@@ -248,6 +249,52 @@ func TestOnABoard(t *testing.T) {
 		t.Logf("%d records at the last look; from SIGTERM to gone in %.3f s", made, took)
 		if n := b.waiting(); n < made {
 			t.Errorf("%d records are on disk, and %d were made", n, made)
+		}
+	})
+
+	t.Run("a seed on the boot partition", func(t *testing.T) {
+		b.t = t
+		b.write("/boot/obdagent.toml", "[vehicle]\ndevice = 1\n")
+		if _, err := b.try("systemctl", "start", "obdagent-seed.service"); err == nil {
+			t.Error("a wrong seed was taken")
+		}
+		if note := b.run("cat", "/boot/obdagent-error.txt"); !strings.Contains(note, "vehicle.device: unknown key") {
+			t.Errorf("the note says %s", note)
+		}
+		b.write("/boot/obdagent.toml", "[vehicle]\ndevice_id = \"van-212\"\n")
+		b.write("/boot/obdagent-credentials", seedCredentials)
+		b.run("systemctl", "start", "obdagent-seed.service")
+		if left := b.run("sh", "-c", "ls /boot | grep obdagent || true"); left != "" {
+			t.Errorf("left on the boot partition: %s", left)
+		}
+		if mode := b.run("stat", "--format=%a %U", "/etc/obdagent/credentials"); mode != "600 root" {
+			t.Errorf("the credentials are %s", mode)
+		}
+		b.run("systemctl", "restart", "obdagent.service")
+		b.await("the seed's device id", func() bool { return b.status().DeviceID == "van-212" })
+	})
+
+	t.Run("uninstall and install while it runs", func(t *testing.T) {
+		b.t = t
+		b.run("cp", "/usr/bin/obdagent", "/obdagent")
+		b.run("/obdagent", "uninstall", "--purge")
+		if state := b.property("obdagent.service", "LoadState"); state != "not-found" {
+			t.Errorf("the unit is %s", state)
+		}
+		if left := b.files(); strings.TrimSpace(left) != "" {
+			t.Errorf("left:\n%s", left)
+		}
+		if said := b.run("/obdagent", "install"); !strings.HasSuffix(said, "started: obdagent status says how it is") {
+			t.Errorf("install says\n%s", said)
+		}
+		b.await("status", func() bool { return b.status().BootID != "" })
+		pid := b.property("obdagent.service", "MainPID")
+		b.run("systemctl", "disable", "--now", "obdagent.service")
+		if said := b.run("/obdagent", "install"); !strings.HasSuffix(said, "it is disabled: systemctl enable --now obdagent starts it") {
+			t.Errorf("install says\n%s", said)
+		}
+		if now := b.property("obdagent.service", "MainPID"); now == pid || now != "0" {
+			t.Errorf("the process is %s, was %s", now, pid)
 		}
 	})
 }
