@@ -39,12 +39,12 @@ lint:
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-# All tests as 32-bit programs, where int has 32 bits and a 64-bit word is not aligned by itself: 386 on this machine's own processor,
-# arm (v7) under qemu-user. As on a board: without cgo, so without the race detector. TESTS=./buffer/... chooses.
+# All tests as 32-bit programs, where int has 32 bits and a 64-bit word is not aligned by itself: 386 and arm (v7) under qemu-user
+# (Debian's qemu-user-static). As on a board: without cgo, so without the race detector. TESTS=./buffer/... chooses.
 TESTS = ./...
 cross: cross-386 cross-arm
 cross-386:
-	GOARCH=386 go test -timeout=60m $(TESTS)
+	GOARCH=386 go test -timeout=60m -exec=qemu-i386-static $(TESTS)
 cross-arm:
 	GOARCH=arm go test -timeout=60m -exec=qemu-arm-static $(TESTS)
 
