@@ -24,7 +24,7 @@ IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer long crash demo clean
+.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer long crash demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -84,6 +84,10 @@ packages-%: release-% dist/package/changelog.yaml
 		arch=$(patsubst arm,arm7,$*); [ $$format != ipk ] || arch=$(IPK_ARCH_$*); \
 		BUILD=$* VERSION='$(VERSION)' ARCH=$$arch $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist/ || exit 1; \
 	done
+
+# The unit, its sandbox, a seed, install and uninstall on this machine's Debian, booted in a container. As root, with systemd-container.
+board:
+	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_BOARD=1 go test -count=1 -v -run=TestOnABoard ./deploy
 
 # The life of the .deb on a Debian that is booted for it: installed, updated, disabled, removed, installed again, purged; and what
 # Debian's own judges say of it. As root, with systemd-container, lintian, piuparts and mmdebstrap; the output goes into docs/packages.md.
