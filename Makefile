@@ -24,7 +24,7 @@ IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages lifecycle check lint cross test kills bench bench-run bench-buffer long crash demo clean
+.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer long crash demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -32,15 +32,24 @@ release: $(RELEASE_ARCHES:%=release-%)
 release-%:
 	GOOS=linux GOARCH=$* go build $(RELEASE_FLAGS) -o dist/linux-$*/ ./cmd/...
 
-check: lint cross test demo
+check: lint release test demo
 
 lint:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-# Whether it builds for each device: with the release's flags, so that the size test finds it in the build cache.
-cross: release
+# All tests as 32-bit programs, where int has 32 bits and a 64-bit word is not aligned by itself. As on a board: without cgo, so
+# without the race detector. arm (v7) runs under Debian's qemu-user-static. 386 runs on the processor itself; on a kernel that
+# takes no 32-bit programs EXEC_386=-exec=qemu-i386-static emulates it, but qemu 7.2 breaks Go's runtime in some packages ("bad g
+# in signal handler", "morestack on g0"). TESTS=./buffer/... chooses.
+TESTS = ./...
+EXEC_386 =
+cross: cross-386 cross-arm
+cross-386:
+	GODEBUG=asyncpreemptoff=1 GOARCH=386 go test -timeout=60m $(EXEC_386) $(TESTS)
+cross-arm:
+	GOARCH=arm go test -timeout=60m -exec=qemu-arm-static $(TESTS)
 
 # The race detector needs cgo.
 test:
@@ -77,6 +86,23 @@ packages-%: release-% dist/package/changelog.yaml
 		arch=$(patsubst arm,arm7,$*); [ $$format != ipk ] || arch=$(IPK_ARCH_$*); \
 		BUILD=$* VERSION='$(VERSION)' ARCH=$$arch $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist/ || exit 1; \
 	done
+
+# The unit, its sandbox, a seed, install and uninstall on this machine's Debian, booted in a container. As root, with systemd-container.
+board:
+	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_BOARD=1 go test -count=1 -v -run=TestOnABoard ./deploy
+
+# The life of the .deb on a Debian that is booted for it: installed, updated, disabled, removed, installed again, purged; and what
+# Debian's own judges say of it. As root, with systemd-container, lintian, piuparts and mmdebstrap; the output goes into docs/packages.md.
+lifecycle:
+	rm -rf dist/lifecycle
+	mkdir -p dist/lifecycle
+	for version in 0.0.1 0.0.2; do $(MAKE) -s packages-amd64 VERSION=$$version && mv dist/obdagent_$$version-1_amd64.deb dist/lifecycle/ || exit 1; done
+	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_DEBS=$(CURDIR)/dist/lifecycle/obdagent_0.0.1-1_amd64.deb,$(CURDIR)/dist/lifecycle/obdagent_0.0.2-1_amd64.deb \
+		go test -count=1 -v -run=TestTheLifeOfThePackage ./deploy
+	lintian --allow-root --fail-on error,warning dist/lifecycle/obdagent_0.0.2-1_amd64.deb
+	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm dist/lifecycle/chroot.tar "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
+	piuparts --basetgz=dist/lifecycle/chroot.tar --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
+		dist/lifecycle/obdagent_0.0.2-1_amd64.deb
 
 # What a package holds beside the program.
 dist/package/changelog.yaml: FORCE

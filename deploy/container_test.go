@@ -1,7 +1,6 @@
 package deploy_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,14 +17,22 @@ import (
 	"time"
 )
 
+// boardVariable asks for the test that boots a board: a minute on a busy machine, and only root can.
+const boardVariable = "OBDAGENT_TEST_BOARD"
+
 // patience is how long a test waits for what happens in a second.
 const patience = 2 * time.Minute
 
-// goBuild builds a package of this module without cgo, for a board of this machine's kind.
+// goBuild builds a package of this module as a release is built, for a board of this machine's kind.
 func goBuild(t *testing.T, pkg string) string {
 	t.Helper()
+	// agent/deps_test.go reads the same line.
+	flags := regexp.MustCompile(`(?m)^RELEASE_FLAGS = (.*)$`).FindStringSubmatch(get(t, "../Makefile"))
+	if flags == nil {
+		t.Fatal("the Makefile has no line RELEASE_FLAGS")
+	}
 	file := filepath.Join(t.TempDir(), filepath.Base(pkg))
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", file, pkg)
+	c := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build"}, strings.Fields(flags[1]), []string{"-o", file, pkg})...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", pkg, err, out)
@@ -43,14 +50,20 @@ type board struct {
 func boot(t *testing.T, obdagent string) *board {
 	t.Helper()
 	need(t, "nspawn", "systemd-nspawn")
-	if os.Geteuid() != 0 {
-		t.Skip("only root can boot a container")
+	const mounts = "mount -t tmpfs t /mnt && cd /mnt && mkdir u w m && mount -t overlay -o lowerdir=/,upperdir=u,workdir=w o m"
+	if out, err := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation=private", "sh", "-c", mounts).CombinedOutput(); err != nil {
+		without(t, "nspawn", fmt.Errorf("not root, or no overlays here: %w: %s", err, out))
 	}
 	probe := goBuild(t, "./testdata/probe")
-	var said bytes.Buffer
+	// A file, not a pipe: what is left of the container must not keep the test waiting.
+	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close() //nolint:errcheck // it is read by its name
 	// Mounts and processes end with the first of them, and that with the test.
 	c := exec.Command("unshare", "--mount", "--propagation=private", "sh", "testdata/board.sh", t.TempDir(), obdagent, probe)
-	c.Stdout, c.Stderr = &said, &said
+	c.Stdout, c.Stderr = said, said
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -78,14 +91,14 @@ func boot(t *testing.T, obdagent string) *board {
 			<-ended
 		}
 		if t.Failed() {
-			t.Logf("the container said\n%s", &said)
+			t.Logf("the container said\n%s", get(t, said.Name()))
 		}
 	})
 	children := fmt.Sprintf("/proc/%d/task/%d/children", c.Process.Pid, c.Process.Pid)
 	b.await("boot", func() bool {
 		select {
 		case <-ended:
-			t.Fatalf("the container ended\n%s", &said)
+			t.Fatalf("the container ended\n%s", get(t, said.Name()))
 		default:
 		}
 		text, _ := os.ReadFile(children)
@@ -107,7 +120,9 @@ func boot(t *testing.T, obdagent string) *board {
 func (b *board) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "nsenter", append([]string{"--target", b.leader, "--all", "--"}, args...)...).CombinedOutput()
+	c := exec.CommandContext(ctx, "nsenter", append([]string{"--target", b.leader, "--all", "--"}, args...)...)
+	c.WaitDelay = time.Second // nsenter has a child on the board, which may keep the output open
+	out, err := c.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
 
@@ -125,7 +140,7 @@ func (b *board) run(args ...string) string {
 func (b *board) write(path, text string) {
 	b.t.Helper()
 	c := exec.CommandContext(b.t.Context(), "nsenter", "--target", b.leader, "--all", "--", "sh", "-c", `mkdir -p "$(dirname "$1")" && cat >"$1"`, "sh", path)
-	c.Stdin = strings.NewReader(text)
+	c.Stdin, c.WaitDelay = strings.NewReader(text), time.Second
 	if out, err := c.CombinedOutput(); err != nil {
 		b.t.Fatalf("write %s: %v\n%s", path, err, out)
 	}
@@ -153,8 +168,9 @@ func (b *board) await(what string, ok func() bool) {
 
 // status is what the running daemon says of itself.
 func (b *board) status() (s struct {
-	BootID string `json:"boot_id"`
-	Record struct {
+	BootID   string `json:"boot_id"`
+	DeviceID string `json:"device_id"`
+	Record   struct {
 		Made uint64 `json:"made"`
 	} `json:"record"`
 	Buffer struct {
@@ -168,6 +184,9 @@ func (b *board) status() (s struct {
 
 // TestOnABoard boots this machine's Debian in a container with the daemon installed, without network, credentials or devices.
 func TestOnABoard(t *testing.T) {
+	if os.Getenv(boardVariable) == "" {
+		t.Skipf("needs %s=1: make board", boardVariable)
+	}
 	b := boot(t, goBuild(t, "../cmd/obdagent"))
 
 	t.Run("it starts without network, credentials and devices", func(t *testing.T) {
@@ -228,17 +247,9 @@ func TestOnABoard(t *testing.T) {
 
 	t.Run("SIGTERM in the middle of a flood", func(t *testing.T) {
 		b.t = t
-		b.write("/etc/obdagent/config.toml", "[obd]\nport = \"none\"\n[gps]\nsource = \"udp://127.0.0.1:10110\"\n[record]\ninterval = \"40ms\"\n")
+		b.write("/etc/obdagent/config.toml", floodedConfig)
 		b.run("systemctl", "start", "obdagent.service")
-		flood := exec.Command("nsenter", "--target", b.leader, "--all", "--", "obdagent-probe", "flood", "127.0.0.1:10110")
-		flood.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := flood.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			_ = flood.Process.Kill()
-			_ = flood.Wait()
-		}()
+		defer b.flood()()
 		var made uint64
 		b.await("records", func() bool { made = b.status().Record.Made; return made >= 50 })
 		b.run("systemctl", "stop", "obdagent.service")
@@ -248,13 +259,54 @@ func TestOnABoard(t *testing.T) {
 		took := stopped(t, b.run("journalctl", "--output=short-monotonic", "--no-pager", "--lines=200", "--unit=obdagent.service"))
 		// Longer than TimeoutStopSec= would have been a failure of the unit; the figure itself is for docs/packages.md.
 		t.Logf("%d records at the last look; from SIGTERM to gone in %.3f s", made, took)
-		stat := b.run("obdagent", "buffer", "stat", "/var/lib/private/obdagent/buffer")
-		waiting := regexp.MustCompile(`(?m)^waiting +(\d+) records`).FindStringSubmatch(stat)
-		if waiting == nil {
-			t.Fatalf("buffer stat says\n%s", stat)
+		if n := b.waiting(); n < made {
+			t.Errorf("%d records are on disk, and %d were made", n, made)
 		}
-		if n, err := strconv.ParseUint(waiting[1], 10, 64); err != nil || n < made {
-			t.Errorf("%s records are on disk, and %d were made", waiting[1], made)
+	})
+
+	t.Run("a seed on the boot partition", func(t *testing.T) {
+		b.t = t
+		b.write("/boot/obdagent.toml", "[vehicle]\ndevice = 1\n")
+		if _, err := b.try("systemctl", "start", "obdagent-seed.service"); err == nil {
+			t.Error("a wrong seed was taken")
+		}
+		if note := b.run("cat", "/boot/obdagent-error.txt"); !strings.Contains(note, "vehicle.device: unknown key") {
+			t.Errorf("the note says %s", note)
+		}
+		b.write("/boot/obdagent.toml", "[vehicle]\ndevice_id = \"van-212\"\n")
+		b.write("/boot/obdagent-credentials", seedCredentials)
+		b.run("systemctl", "start", "obdagent-seed.service")
+		if left := b.run("sh", "-c", "ls /boot | grep obdagent || true"); left != "" {
+			t.Errorf("left on the boot partition: %s", left)
+		}
+		if mode := b.run("stat", "--format=%a %U", "/etc/obdagent/credentials"); mode != "600 root" {
+			t.Errorf("the credentials are %s", mode)
+		}
+		b.run("systemctl", "restart", "obdagent.service")
+		b.await("the seed's device id", func() bool { return b.status().DeviceID == "van-212" })
+	})
+
+	t.Run("uninstall and install while it runs", func(t *testing.T) {
+		b.t = t
+		b.run("cp", "/usr/bin/obdagent", "/obdagent")
+		b.run("/obdagent", "uninstall", "--purge")
+		if state := b.property("obdagent.service", "LoadState"); state != "not-found" {
+			t.Errorf("the unit is %s", state)
+		}
+		if left := b.files(); strings.TrimSpace(left) != "" {
+			t.Errorf("left:\n%s", left)
+		}
+		if said := b.run("/obdagent", "install"); !strings.HasSuffix(said, "started: obdagent status says how it is") {
+			t.Errorf("install says\n%s", said)
+		}
+		b.await("status", func() bool { return b.status().BootID != "" })
+		pid := b.property("obdagent.service", "MainPID")
+		b.run("systemctl", "disable", "--now", "obdagent.service")
+		if said := b.run("/obdagent", "install"); !strings.HasSuffix(said, "it is disabled: systemctl enable --now obdagent starts it") {
+			t.Errorf("install says\n%s", said)
+		}
+		if now := b.property("obdagent.service", "MainPID"); now == pid || now != "0" {
+			t.Errorf("the process is %s, was %s", now, pid)
 		}
 	})
 }

@@ -16,14 +16,19 @@ import (
 func need(t *testing.T, name, tool string) string {
 	t.Helper()
 	path, err := exec.LookPath(tool)
-	if err == nil {
-		return path
+	if err != nil {
+		without(t, name, err)
 	}
+	return path
+}
+
+// without skips a test for want of something, unless OBDAGENT_TEST_REQUIRE lists it.
+func without(t *testing.T, name string, err error) {
+	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("OBDAGENT_TEST_REQUIRE"), ","), name) {
 		t.Fatalf("OBDAGENT_TEST_REQUIRE lists %s: %v", name, err)
 	}
 	t.Skipf("needs %s: %v", name, err)
-	return ""
 }
 
 // unitFile writes the unit where systemd-analyze can judge it: verify wants ExecStart= to be there.

@@ -171,20 +171,35 @@ func checkPair(cert []byte, certName string, key []byte, keyName string) error {
 		name, want string
 		text       []byte
 	}{{certName, "CERTIFICATE", cert}, {keyName, "PRIVATE KEY", key}} {
-		block, _ := pem.Decode(f.text)
-		switch {
-		case block == nil:
-			return fmt.Errorf("%s is no PEM file: it begins with -----BEGIN", f.name)
-		case strings.HasPrefix(block.Type, "ENCRYPTED"):
-			return fmt.Errorf("%s is encrypted, and nobody is there to type the password: store it in the clear", f.name)
-		case !strings.HasSuffix(block.Type, f.want):
-			return fmt.Errorf("%s holds a %s where a %s belongs", f.name, block.Type, f.want)
+		if err := checkPEM(f.name, f.want, f.text); err != nil {
+			return err
 		}
 	}
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
 		return fmt.Errorf("%s and %s: %w", certName, keyName, err)
 	}
 	return nil
+}
+
+// checkPEM says what is wrong with a file that is to hold something in PEM (RFC 7468), perhaps behind something else: openssl
+// writes a curve's parameters before a key.
+func checkPEM(name, want string, text []byte) error {
+	first := ""
+	for {
+		var block *pem.Block
+		block, text = pem.Decode(text)
+		switch {
+		case block == nil && first == "":
+			return fmt.Errorf("%s is no PEM file: it begins with -----BEGIN", name)
+		case block == nil:
+			return fmt.Errorf("%s holds a %s where a %s belongs", name, first, want)
+		case strings.HasPrefix(block.Type, "ENCRYPTED"), strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
+			return fmt.Errorf("%s is encrypted, and nobody is there to type the password: store it in the clear", name)
+		case strings.HasSuffix(block.Type, want):
+			return nil
+		}
+		first = block.Type
+	}
 }
 
 // checkCredentials says what is wrong with a file of credentials as the AWS tools write it.

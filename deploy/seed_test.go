@@ -65,7 +65,7 @@ func TestASeedIsInstalledAndErased(t *testing.T) {
 	cert, key := certificate(t)
 	for _, dir := range deploy.BootDirs {
 		root := systemdRoot(t)
-		for name, text := range map[string]string{"obdagent.toml": "\xef\xbb\xbf" + seedConfig, "obdagent-cert.pem": cert, "obdagent-key.pem": key, "obdagent-credentials": seedCredentials,
+		for name, text := range map[string]string{"obdagent.toml": "\xef\xbb\xbf" + seedConfig, "obdagent-cert.pem": cert, "obdagent-key.pem": pemText("EC PARAMETERS", []byte{6, 0}) + key, "obdagent-credentials": seedCredentials,
 			"config.txt": "arm_64bit=1\n"} {
 			put(t, filepath.Join(root, dir, name), text)
 		}
@@ -79,7 +79,7 @@ func TestASeedIsInstalledAndErased(t *testing.T) {
 		for file, want := range map[string]struct {
 			text string
 			mode os.FileMode
-		}{"config.toml": {seedConfig, 0o644}, "cert.pem": {cert, 0o600}, "key.pem": {key, 0o600}, "credentials": {seedCredentials, 0o600}} {
+		}{"config.toml": {seedConfig, 0o644}, "cert.pem": {cert, 0o600}, "key.pem": {pemText("EC PARAMETERS", []byte{6, 0}) + key, 0o600}, "credentials": {seedCredentials, 0o600}} {
 			path := filepath.Join(root, "etc/obdagent", file)
 			info, err := os.Stat(path)
 			if err != nil {

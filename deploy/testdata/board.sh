@@ -14,6 +14,8 @@ rm -rf etc/systemd/system/* etc/init.d/* etc/rc?.d/* etc/cron.* etc/machine-id v
 rm -rf etc/obdagent etc/default/obdagent var/lib/obdagent var/lib/private var/log/obdagent var/log/private boot/obdagent*
 : >etc/machine-id
 : >etc/fstab
+# What a machine for building has and a board does not: a ban on starting services, and pages of a manual to be indexed for minutes.
+rm -f usr/sbin/policy-rc.d var/lib/man-db/auto-update
 if [ -n "$obdagent" ]; then
 	"$obdagent" install --root .
 fi
