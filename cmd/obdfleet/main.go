@@ -11,6 +11,7 @@ import (
 
 	"obdagent/cmd/internal/cli"
 	"obdagent/cmd/obdfleet/internal/cloud"
+	"obdagent/cmd/obdfleet/internal/enroll"
 )
 
 func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -20,5 +21,5 @@ func rootCommand() *cobra.Command {
 		`obdfleet is the desk's side of obdagent: it reads back what a fleet has delivered, and reports on it.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config.`,
-		cloudCommand(cloud.Open), reportCommand(), cli.VersionCommand("obdfleet"))
+		cloudCommand(cloud.Open), enrollCommand(enroll.Open), reportCommand(), cli.VersionCommand("obdfleet"))
 }

@@ -81,7 +81,7 @@ func golden(t *testing.T, name, got string) {
 func TestHelpIsAsDocumented(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	for _, args := range [][]string{{"--help"}, {"cloud", "--help"}, {"cloud", "up", "--help"}, {"cloud", "status", "--help"}, {"cloud", "list", "--help"}, {"cloud", "down", "--help"}, {"cloud", "policy", "--help"}, {"cloud", "template", "--help"}, {"report", "--help"}, {"version", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"cloud", "--help"}, {"cloud", "up", "--help"}, {"cloud", "status", "--help"}, {"cloud", "list", "--help"}, {"cloud", "down", "--help"}, {"cloud", "policy", "--help"}, {"cloud", "template", "--help"}, {"enroll", "--help"}, {"report", "--help"}, {"version", "--help"}} {
 		status, out, errs := obdfleet(t, args...)
 		if status != cli.ExitDone || errs != "" {
 			t.Errorf("%q: status %d, said %s", args, status, errs)
