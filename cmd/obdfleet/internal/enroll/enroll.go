@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -315,9 +316,16 @@ func (e *Enroller) files(dir string, s state, key crypto.Signer, config []byte) 
 	if !ok || !public.Equal(certificate.PublicKey) && e.o.Endpoint == "" {
 		return Conflict{fmt.Errorf("the key in %s is not that of its certificate %s: put the right one back, or take the directory away and give --replace", dir, s.CertificateID)}
 	}
-	return errors.Join(
-		writeFile(filepath.Join(dir, SeedCert), []byte(s.CertificatePEM), modeOf(SeedCert)),
-		writeFile(filepath.Join(dir, SeedConfig), config, modeOf(SeedConfig)))
+	for name, text := range map[string][]byte{SeedCert: []byte(s.CertificatePEM), SeedConfig: config} {
+		path := filepath.Join(dir, name)
+		if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, text) {
+			continue // a list of a thousand is run again for the one that failed
+		}
+		if err := writeFile(path, text, modeOf(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func readState(dir, thing string) (state, error) {
