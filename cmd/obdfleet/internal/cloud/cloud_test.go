@@ -367,6 +367,19 @@ func TestListGoesThroughEveryPage(t *testing.T) {
 	}
 }
 
+// TestListNamesStreamsThatMayNotBeLookedAt: whoever manages one stream may list all of the region.
+func TestListNamesStreamsThatMayNotBeLookedAt(t *testing.T) {
+	t.Parallel()
+	w := cloudtest.New("us-east-1")
+	made(t, w, spec())
+	refuse("DescribeDeliveryStream", "AccessDeniedException", "not authorized")(w)
+	l, err := w.Account().List(t.Context())
+	want := []cloud.StreamLine{{Name: cloud.DefaultStream, Status: "-", To: "-", ARN: "arn:aws:firehose:us-east-1:123456789012:deliverystream/gps-delivery-stream"}}
+	if diff := cmp.Diff(want, l.Streams); err != nil || diff != "" || len(l.Buckets) != 1 {
+		t.Errorf("%v, buckets %v (-want +got):\n%s", err, l.Buckets, diff)
+	}
+}
+
 func TestArrivalsAreOfTheDay(t *testing.T) {
 	t.Parallel()
 	w := cloudtest.New("us-east-1")
