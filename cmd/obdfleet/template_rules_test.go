@@ -306,29 +306,41 @@ func TestTheTableAndItsQueriesFitTheRecords(t *testing.T) {
 
 func TestEveryAlarmIsHeard(t *testing.T) {
 	t.Parallel()
-	s := deploy(t, nil)
-	var metrics []string
-	for name, r := range s.resources {
-		a, ok := r.(*cloudwatch.Alarm)
-		if !ok {
-			continue
-		}
-		if !slices.Equal(a.AlarmActions, []string{"Topic"}) {
-			t.Errorf("%s tells %q", name, a.AlarmActions)
-		}
-		metrics = append(metrics, text(a.MetricName))
-		if text(a.MetricName) == "DeliveryToS3.DataFreshness" && *a.Threshold < 900+15*60 {
-			t.Errorf("%s would go off while the buffer fills: %v s", name, *a.Threshold)
-		}
-		for _, m := range a.Metrics {
-			if m.MetricStat != nil {
-				metrics = append(metrics, text(m.MetricStat.Metric.MetricName))
+	direct := []string{"BytesPerSecondLimit", "IncomingBytes", "ThrottledRecords"}
+	for name, want := range map[string][]string{
+		"defaults":        append([]string{"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"}, direct...),
+		"opensearch":      append([]string{"DeliveryToAmazonOpenSearchService.DataFreshness", "DeliveryToAmazonOpenSearchService.Success"}, direct...),
+		"json by Kinesis": {"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"},
+	} {
+		s := deploy(t, variants[name])
+		var metrics []string
+		note := func(metric *string) {
+			if metric != nil {
+				metrics = append(metrics, *metric)
 			}
 		}
-	}
-	for _, want := range []string{"DeliveryToS3.DataFreshness", "DeliveryToS3.Success", "ThrottledRecords", "IncomingBytes", "BytesPerSecondLimit"} {
-		if !slices.Contains(metrics, want) {
-			t.Errorf("no alarm looks at %s", want)
+		for alarm, r := range s.resources {
+			a, ok := r.(*cloudwatch.Alarm)
+			if !ok {
+				continue
+			}
+			if !slices.Equal(a.AlarmActions, []string{"Topic"}) {
+				t.Errorf("%s: %s tells %q", name, alarm, a.AlarmActions)
+			}
+			note(a.MetricName)
+			if strings.HasSuffix(text(a.MetricName), ".DataFreshness") && *a.Threshold < 900+15*60 {
+				t.Errorf("%s: %s would go off while the buffer fills: %v s", name, alarm, *a.Threshold)
+			}
+			for _, m := range a.Metrics {
+				if m.MetricStat != nil {
+					note(m.MetricStat.Metric.MetricName)
+				}
+			}
+		}
+		slices.Sort(metrics)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, metrics); diff != "" {
+			t.Errorf("%s: the alarms look at (-want +got):\n%s", name, diff)
 		}
 	}
 }
