@@ -1,4 +1,5 @@
-// Command obdfleet is the desk's side of obdagent: it reads back what a fleet has delivered, and reports on it.
+// Command obdfleet is the desk's side of obdagent: it makes what a fleet needs of an AWS account, gives boards their identity, reads
+// back what was delivered, and reports on it.
 //
 // Exit status: 0 done, 1 the answer is bad news, 2 usage or config. Bad news and mistakes are one line each on standard error:
 // what, where, and what to do.
@@ -11,14 +12,16 @@ import (
 
 	"obdagent/cmd/internal/cli"
 	"obdagent/cmd/obdfleet/internal/cloud"
+	"obdagent/cmd/obdfleet/internal/enroll"
 )
 
 func main() { os.Exit(cli.Main(rootCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 func rootCommand() *cobra.Command {
-	return cli.Root("obdfleet", "Reads back what a fleet of obdagents has delivered",
-		`obdfleet is the desk's side of obdagent: it reads back what a fleet has delivered, and reports on it.
+	return cli.Root("obdfleet", "Makes a fleet's account, enrols its boards, and reads back what they have delivered",
+		`obdfleet is the desk's side of obdagent: it makes what a fleet needs of an AWS account, gives boards their identity, reads back what
+was delivered, and reports on it.
 
 Exit status: 0 done, 1 the answer is bad news, 2 usage or config.`,
-		cloudCommand(cloud.Open), reportCommand(), cli.VersionCommand("obdfleet"))
+		cloudCommand(cloud.Open), enrollCommand(enroll.Open), reportCommand(), cli.VersionCommand("obdfleet"))
 }

@@ -13,28 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"obdagent/agent/agenttest"
 	"obdagent/cmd/internal/cli"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestMain gives the AWS SDK the same surroundings on every machine: credentials that no real account has, and no files or
-// metadata service to look into. What is empty is taken out: cfn-lint and moto_server inherit it, and take an empty profile or region
-// for the name of one.
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
-		"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_S3": "",
-	} {
-		set := func() error { return os.Setenv(name, value) }
-		if value == "" {
-			set = func() error { return os.Unsetenv(name) }
-		}
-		if err := set(); err != nil {
-			panic(err)
-		}
-	}
+	agenttest.PlainAWS()
 	goleak.VerifyTestMain(m)
 }
 
@@ -81,7 +67,7 @@ func golden(t *testing.T, name, got string) {
 func TestHelpIsAsDocumented(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	for _, args := range [][]string{{"--help"}, {"cloud", "--help"}, {"cloud", "up", "--help"}, {"cloud", "status", "--help"}, {"cloud", "list", "--help"}, {"cloud", "down", "--help"}, {"cloud", "policy", "--help"}, {"cloud", "template", "--help"}, {"report", "--help"}, {"version", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"cloud", "--help"}, {"cloud", "up", "--help"}, {"cloud", "status", "--help"}, {"cloud", "list", "--help"}, {"cloud", "down", "--help"}, {"cloud", "policy", "--help"}, {"cloud", "template", "--help"}, {"enroll", "--help"}, {"report", "--help"}, {"version", "--help"}} {
 		status, out, errs := obdfleet(t, args...)
 		if status != cli.ExitDone || errs != "" {
 			t.Errorf("%q: status %d, said %s", args, status, errs)

@@ -29,6 +29,9 @@ func message(err error) string {
 	return err.Error()
 }
 
+// denied is what these credentials may not do.
+type denied struct{ error }
+
 // isMissing reports whether what was asked for is not there. HEAD has no body, and so no better name than NotFound.
 func isMissing(err error) bool {
 	switch code(err) {
@@ -64,7 +67,7 @@ func Explain(doing, endpoint string, err error) error {
 	}
 	switch name {
 	case "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException", "Forbidden":
-		return fmt.Errorf("%s: these credentials may not (%s: %s): use others, or add what obdfleet cloud policy prints", doing, name, message(err))
+		return denied{fmt.Errorf("%s: these credentials may not (%s: %s): use others, or add what obdfleet cloud policy prints", doing, name, message(err))}
 	case "InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature":
 		return fmt.Errorf("%s: AWS does not know these credentials (%s): check AWS_PROFILE and the keys", doing, name)
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":

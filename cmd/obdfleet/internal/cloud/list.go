@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 // A StreamLine is what a list tells of a stream.
 type StreamLine struct {
 	Name   string `json:"name"`
-	Status string `json:"status"`
-	To     string `json:"to"` // s3://BUCKET, or the kind of its destination
+	Status string `json:"status"` // "-": these credentials may not look at it
+	To     string `json:"to"`     // s3://BUCKET, or the kind of its destination
 	ARN    string `json:"arn"`
 }
 
@@ -47,6 +48,10 @@ func (a *Account) List(ctx context.Context) (Listing, error) {
 	}
 	for _, name := range names {
 		d, err := a.describe(ctx, name)
+		if _, foreign := errors.AsType[denied](err); foreign { // the manager of one stream may list all and look at his own
+			l.Streams = append(l.Streams, StreamLine{Name: name, Status: "-", To: "-", ARN: w.StreamARN(name)})
+			continue
+		}
 		if err != nil {
 			return l, err
 		}
