@@ -25,7 +25,13 @@ func (r *Report) Problems() []string {
 		d := r.FirstDamaged[0]
 		p = append(p, fmt.Sprintf("%s left out: %s line %d: %s", count(r.Damaged, "damaged line", "damaged lines"), printable(d.Object), d.Line, d.Reason))
 	}
-	if r.Total.Records == 0 {
+	switch {
+	case r.Total.Records > 0:
+	case r.Elsewhere:
+		p = append(p, "no records: check that this is the table of what the stream delivers, and what is asked for")
+	case r.Filtered > 0:
+		p = append(p, fmt.Sprintf("no records that are asked for: %s left out", count(r.Filtered, "line is", "lines are")))
+	default:
 		p = append(p, fmt.Sprintf("no records in %s%s: check that this is where the stream delivers to", count(r.Objects, "object", "objects"), r.Skipped.suffix()))
 	}
 	return p
@@ -69,7 +75,7 @@ func (r *Report) Table(w io.Writer) error {
 	}
 
 	b.WriteByte('\n')
-	if r.Objects > 0 || r.Lines == 0 {
+	if !r.Elsewhere {
 		fmt.Fprintf(&b, "%s, %s, %s%s\n", count(r.Objects, "object", "objects"), count(int(r.Bytes), "byte", "bytes"),
 			count(r.Lines, "line", "lines"), r.Skipped.suffix())
 	}

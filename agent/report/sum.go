@@ -40,6 +40,8 @@ type Report struct {
 	NoIDs bool
 	// Gap is what Options.Gap was.
 	Gap time.Duration
+	// Elsewhere says that the vehicles were summed up elsewhere: nothing is known of objects and of lines that do not count.
+	Elsewhere bool
 }
 
 // A Vehicle is the sum of one VIN's records. Sums are in whole units: they come out the same in any order and on any machine.
@@ -159,7 +161,7 @@ const (
 
 // New returns a report of vehicles that were summed up elsewhere.
 func New(vehicles []Vehicle) *Report {
-	r := &Report{Vehicles: vehicles, Gap: DefaultGap}
+	r := &Report{Vehicles: vehicles, Gap: DefaultGap, Elsewhere: true}
 	r.add()
 	r.Lines = r.Total.Records + r.Total.Duplicates
 	return r

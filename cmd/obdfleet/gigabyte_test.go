@@ -39,7 +39,7 @@ func TestAGibibyte(t *testing.T) {
 	}
 	t.Logf("%d bytes of text; load %s", bytes, strings.TrimSpace(string(load)))
 
-	for range 2 {
+	for range 2 { // the second finds the files in the cache, as DuckDB does
 		cmd := exec.CommandContext(t.Context(), program, "report", filepath.Join(dir, "objects"), "--tmp", dir, "--json")
 		begin := time.Now()
 		out, err := cmd.Output()
