@@ -214,14 +214,14 @@ type rowWriter struct {
 }
 
 func (w *rowWriter) write(row []uint64) error {
-	var b [wordSize]byte
+	b := w.w.AvailableBuffer()
 	for _, x := range row {
-		binary.LittleEndian.PutUint64(b[:], x)
-		if _, err := w.w.Write(b[:]); err != nil {
-			return TempError{w.dir, err}
-		}
+		b = binary.LittleEndian.AppendUint64(b, x)
 	}
-	w.n += int64(len(row) * wordSize)
+	if _, err := w.w.Write(b); err != nil {
+		return TempError{w.dir, err}
+	}
+	w.n += int64(len(b))
 	return nil
 }
 
