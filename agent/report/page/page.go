@@ -139,7 +139,7 @@ func (p *Page) view(r *report.Report) view {
 		HasCO2: t.CO2Time > 0, HasFuel: t.FuelTime > 0,
 		Tiles: []tile{
 			{"vehicles", group(len(r.Vehicles)), ""}, {"records", group(t.Records), ""}, {"distance", number(t.Distance(), 1), "km"},
-			{"top speed", number(t.MaxSpeed, 1), "km/h"}, {"mean in motion", number(t.MeanSpeed(), 1), "km/h"},
+			{"top speed", number(t.MaxSpeed, 1), "km/h"}, {"mean speed", number(t.MeanSpeed(), 1), "km/h"},
 			{"moving", hours(t.Moving), "h"}, {"standing", hours(t.Idle), "h"}, {"gaps", group(t.Gaps), ""},
 		},
 	}
