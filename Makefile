@@ -24,7 +24,7 @@ IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer long crash demo clean
+.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer bench-report long crash demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -70,6 +70,12 @@ bench-run:
 ARGS =
 bench-buffer:
 	cd buffer/bench && go run . $(ARGS)
+
+# The report over a gibibyte of objects in DIR, made there the first time, beside DuckDB: OBDAGENT_TEST_DUCKDB is where npm has
+# installed @duckdb/node-api.
+DIR = /var/tmp/obdagent-bench
+bench-report:
+	OBDAGENT_TEST_BENCH_REPORT=$(DIR) go test -count=1 -timeout=1h -v -run='^TestAGibibyte$$' ./cmd/obdfleet
 
 # Forty days without coverage at 10 Hz (DAYS): opened at once, drained in order, memory flat. 2 GB in TMPDIR.
 long:

@@ -29,8 +29,10 @@ var notOnDevice = map[string]string{
 	"net/http/pprof": "it registers handlers on the default mux, and brings html/template",
 	"expvar":         "it registers a handler on the default mux that shows the command line",
 	"testing":        "it belongs to tests, and brings their flags",
-	"github.com/aws/aws-sdk-go-v2/service/s3":  "the device writes to the stream; buckets are the desk's",
-	"github.com/aws/aws-sdk-go-v2/service/iam": "the device has no business with roles",
+	"github.com/aws/aws-sdk-go-v2/service/s3":     "the device writes to the stream; buckets are the desk's",
+	"github.com/aws/aws-sdk-go-v2/service/iam":    "the device has no business with roles",
+	"github.com/aws/aws-sdk-go-v2/service/athena": "asking questions is the desk's",
+	"obdagent/agent/report/page":                  "it brings html/template",
 }
 
 // allowed are the modules that may be required directly, and at which versions. A new one needs a page in docs/decisions.

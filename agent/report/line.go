@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -162,49 +161,6 @@ func (l Layout) parseText(line []byte) (values, error) {
 
 // isMissing: NaN is what the agent writes; Python's print of the same value is nan.
 func isMissing(text []byte) bool { return string(text) == "NaN" || string(text) == "nan" }
-
-// jsonLine leaves a field as it was if its key is missing or null.
-type jsonLine struct {
-	RecordID  string  `json:"record_id"`
-	Timestamp string  `json:"timestamp"`
-	VIN       string  `json:"vin"`
-	Lon       float64 `json:"lon"`
-	Lat       float64 `json:"lat"`
-	Speed     float64 `json:"speed"`
-	CO2       float64 `json:"co2"`
-	FuelRate  float64 `json:"fuel_rate"`
-}
-
-func parseJSON(line []byte) (values, error) {
-	none := unknown()
-	j := jsonLine{Lon: math.NaN(), Lat: math.NaN(), Speed: math.NaN(), CO2: math.NaN(), FuelRate: math.NaN()}
-	if err := json.Unmarshal(line, &j); err != nil {
-		return none, fmt.Errorf("not a JSON object of a record: %w", err)
-	}
-	v := none
-	if err := v.setID([]byte(j.RecordID)); err != nil {
-		return none, err
-	}
-	var err error
-	if j.Timestamp != "" {
-		if v.time, err = parseTime([]byte(j.Timestamp)); err != nil {
-			return none, err
-		}
-	}
-	if j.VIN != "" {
-		if v.vin, err = parseVIN([]byte(j.VIN)); err != nil {
-			return none, err
-		}
-	}
-	v.lon, v.lat, v.speed, v.co2, v.fuel = j.Lon, j.Lat, j.Speed, j.CO2, j.FuelRate
-	for _, err := range [...]error{longitude.check(v.lon), latitude.check(v.lat), speed.check(v.speed), co2.check(v.co2), fuelRate.check(v.fuel)} {
-		if err != nil {
-			return none, err
-		}
-	}
-	v.pairPosition()
-	return v, nil
-}
 
 func (v *values) setID(text []byte) error {
 	// As RFC 9562, section 4, has it: no braces, no prefix.

@@ -88,16 +88,16 @@ func (r *Report) Table(w io.Writer) error {
 	}
 	if r.Total.Gaps > 0 {
 		fmt.Fprintf(&b, "%s of more than %s between records, %s in all, the longest %s\n", count(r.Total.Gaps, "gap", "gaps"),
-			r.Gap, clock(r.Total.GapTime), clock(r.Total.LongestGap))
+			r.Gap, Clock(r.Total.GapTime), Clock(r.Total.LongestGap))
 	}
 	if r.Total.Blind > 0 {
-		fmt.Fprintf(&b, "%s without a speed: neither moving nor idle\n", clock(r.Total.Blind))
+		fmt.Fprintf(&b, "%s without a speed: neither moving nor idle\n", Clock(r.Total.Blind))
 	}
 	if t := r.Total.Moving + r.Total.Idle + r.Total.Blind; co2 && r.Total.CO2Time < t {
-		fmt.Fprintf(&b, "CO2 is known for %s of %s\n", clock(r.Total.CO2Time), clock(t))
+		fmt.Fprintf(&b, "CO2 is known for %s of %s\n", Clock(r.Total.CO2Time), Clock(t))
 	}
 	if t := r.Total.Moving + r.Total.Idle + r.Total.Blind; fuel && r.Total.FuelTime < t {
-		fmt.Fprintf(&b, "fuel is known for %s of %s\n", clock(r.Total.FuelTime), clock(t))
+		fmt.Fprintf(&b, "fuel is known for %s of %s\n", Clock(r.Total.FuelTime), Clock(t))
 	}
 	if r.Total.Undated > 0 {
 		fmt.Fprintf(&b, "%s without a time: counted, but part of no other figure than the maximum speed\n", count(r.Total.Undated, "record", "records"))
@@ -155,7 +155,7 @@ func (v Vehicle) row(name string, noIDs, co2, fuel bool) []string {
 		duplicates = "-"
 	}
 	row := []string{name, strconv.Itoa(v.Records), known(v.MaxSpeed, 1), known(v.MeanSpeed(), 1), known(v.Distance(), 3),
-		clock(v.Moving), clock(v.Idle), strconv.Itoa(v.Gaps)}
+		Clock(v.Moving), Clock(v.Idle), strconv.Itoa(v.Gaps)}
 	if co2 {
 		row = append(row, known(v.CO2(), 3))
 	}
@@ -173,8 +173,8 @@ func known(x float64, decimals int) string {
 	return strconv.FormatFloat(x, 'f', decimals, 64)
 }
 
-// clock prints a duration as hours, minutes and seconds.
-func clock(d time.Duration) string {
+// Clock prints a duration as hours, minutes and seconds, as in 100:05:09.
+func Clock(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)
 	return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
 }

@@ -396,7 +396,7 @@ func TestAMemberTooLongToHoldIsReadAsItComes(t *testing.T) {
 	t.Parallel()
 	line := id(1) + " 36 " + strings.Repeat("x", 4000) + "\n"
 	options := report.Options{Fields: []string{"record_id", "speed", "note"}}
-	n := 17<<20/len(line) + 1 // 16 MiB are held
+	n := 3<<20/len(line) + 1 // 2 MiB are held
 	packed := zipAt(gzip.NoCompression, strings.Repeat(line, n))
 	r := read(t, objects{"a", packed + zip(id(2)+" 1 y\n")}, options)
 	if r.Lines != n+1 || r.Total.Records != 2 || len(r.Problems()) > 0 {

@@ -16,9 +16,10 @@ const (
 	// sortMemory is what all chunks of one sorter hold together. Two sorters are at work at a time.
 	sortMemory = 8 << 20
 	// fanIn is how many runs are merged at once; each has a buffer of runBuffer.
-	fanIn     = 128
-	runBuffer = 16 << 10
-	wordSize  = 8
+	fanIn       = 128
+	runBuffer   = 16 << 10
+	writeBuffer = 64 << 10
+	wordSize    = 8
 	// A context is looked at once per so many rows.
 	rowsPerContextCheck = 1 << 16
 )
@@ -53,6 +54,7 @@ type sorter struct {
 // A level is a file of sorted runs.
 type level struct {
 	file *os.File
+	out  *bufio.Writer
 	name string // if the system would not take it from the open file
 	size int64
 	runs []span
@@ -158,7 +160,8 @@ func (s *sorter) write(n int, fill func(*rowWriter) error) error {
 		s.levels = append(s.levels, l)
 	}
 	l := s.levels[n]
-	w := rowWriter{w: bufio.NewWriterSize(io.NewOffsetWriter(l.file, l.size), 64<<10), dir: s.dir}
+	l.out.Reset(io.NewOffsetWriter(l.file, l.size))
+	w := rowWriter{w: l.out, dir: s.dir}
 	if err := fill(&w); err != nil {
 		return err
 	}
@@ -188,7 +191,7 @@ func newLevel(dir string) (*level, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &level{file: f}
+	l := &level{file: f, out: bufio.NewWriterSize(nil, writeBuffer)}
 	if os.Remove(f.Name()) != nil { // not every system takes an open file's name
 		l.name = f.Name()
 	}
@@ -214,14 +217,14 @@ type rowWriter struct {
 }
 
 func (w *rowWriter) write(row []uint64) error {
-	var b [wordSize]byte
+	b := w.w.AvailableBuffer()
 	for _, x := range row {
-		binary.LittleEndian.PutUint64(b[:], x)
-		if _, err := w.w.Write(b[:]); err != nil {
-			return TempError{w.dir, err}
-		}
+		b = binary.LittleEndian.AppendUint64(b, x)
 	}
-	w.n += int64(len(row) * wordSize)
+	if _, err := w.w.Write(b); err != nil {
+		return TempError{w.dir, err}
+	}
+	w.n += int64(len(b))
 	return nil
 }
 

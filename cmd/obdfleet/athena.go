@@ -33,9 +33,9 @@ const (
 type athenaFlags struct{ database, table, workgroup, output string }
 
 func (f *athenaFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.database, "database", "vehicle_data", "Athena: the Glue database")
+	c.Flags().StringVar(&f.database, "database", "obdagent", "Athena: the Glue database")
 	c.Flags().StringVar(&f.table, "table", "delivered", "Athena: the Glue table of the stream's objects")
-	c.Flags().StringVar(&f.workgroup, "workgroup", "primary", "Athena: the workgroup")
+	c.Flags().StringVar(&f.workgroup, "workgroup", "obdagent", "Athena: the workgroup")
 	c.Flags().StringVar(&f.output, "output", "", "Athena: s3://BUCKET/PREFIX for its answers (default: the workgroup's)")
 }
 

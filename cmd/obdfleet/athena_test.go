@@ -250,7 +250,7 @@ func TestMotoAsAthena(t *testing.T) {
 	}
 	_ = answer.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
-	status, out, errs := obdfleet(t, "report", "--engine", "athena", "--endpoint", endpoint, "--region", "eu-central-1", "--output", "s3://"+agenttest.Bucket+"/answers/")
+	status, out, errs := obdfleet(t, "report", "--engine", "athena", "--endpoint", endpoint, "--region", "eu-central-1", "--workgroup", "primary", "--output", "s3://"+agenttest.Bucket+"/answers/")
 	if status != cli.ExitDone || errs != "" || !strings.Contains(out, "WVWZZZ1JZXW000001        8      90.0") {
 		t.Errorf("status %d, said %s, printed\n%s", status, errs, out)
 	}

@@ -69,7 +69,7 @@ func TestAGibibyte(t *testing.T) {
 		db.Setup[0] = strings.Replace(db.Setup[0], "SELECT *", "SELECT *, NULL AS co2, NULL AS fuel_rate", 1)
 		db.Setup = append(db.Setup, fmt.Sprintf("SET temp_directory='%s'", filepath.Join(dir, "duckdb.tmp")))
 		rows, cost := db.Query(t, ask.sql)
-		t.Logf("DuckDB, %s: %d rows in %.1f s, %.0f MB/s; peak %.1f MiB resident", ask.name, len(rows), cost.Seconds, float64(bytes)/1e6/cost.Seconds, float64(cost.PeakKiB)/1024)
+		t.Logf("DuckDB, %s: %d rows in %.1f s, %.0f MB/s; CPU %.1f s; peak %.1f MiB resident", ask.name, len(rows), cost.Seconds, float64(bytes)/1e6/cost.Seconds, cost.CPUSeconds, float64(cost.PeakKiB)/1024)
 	}
 }
 

@@ -14,8 +14,9 @@ import (
 
 // progress shows how far reading is, to a person: not into a file or another program.
 type progress struct {
-	bar     *progressbar.ProgressBar // nil: nobody looks
-	sorting bool
+	terminal io.Writer // nil: nobody looks
+	bar      *progressbar.ProgressBar
+	sorting  bool
 }
 
 func newProgress(w io.Writer) *progress {
@@ -23,11 +24,19 @@ func newProgress(w io.Writer) *progress {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return &progress{}
 	}
-	return &progress{bar: progressbar.NewOptions64(1,
-		progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true),
-	)}
+	p := &progress{terminal: w}
+	p.begin("reading", 1, progressbar.OptionShowBytes(true))
+	return p
 }
+
+func (p *progress) begin(what string, most int64, more ...progressbar.Option) {
+	p.bar = progressbar.NewOptions64(most, append(more,
+		progressbar.OptionSetWriter(p.terminal), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(30),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription(what))...)
+}
+
+// sortingSteps is how finely sorting is shown.
+const sortingSteps = 1000
 
 // tell is for report.Options.Progress. What a terminal does not take is lost: the report counts.
 func (p *progress) tell(now report.Progress) {
@@ -37,17 +46,16 @@ func (p *progress) tell(now report.Progress) {
 	if !now.Sorting {
 		// More may be listed still; the bar ends when all is read.
 		p.bar.ChangeMax64(max(now.Listed, now.Bytes) + 1)
-		p.bar.Describe(fmt.Sprintf("reading, %d objects", now.Objects))
 		_ = p.bar.Set64(now.Bytes)
+		p.bar.Describe(fmt.Sprintf("reading, %d objects", now.Objects))
 		return
 	}
 	if !p.sorting {
 		p.sorting = true
 		_ = p.bar.Clear()
+		p.begin("sorting", sortingSteps)
 	}
-	p.bar.Describe("sorting")
-	p.bar.ChangeMax64(1000)
-	_ = p.bar.Set64(int64(min(now.Done, 0.999) * 1000))
+	_ = p.bar.Set64(int64(min(now.Done, 0.999) * sortingSteps))
 }
 
 func (p *progress) end() {

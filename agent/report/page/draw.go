@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"obdagent/agent/report"
 )
 
 const (
@@ -368,7 +370,7 @@ func speedHistogram(t *trace) *histogramView {
 		if i == bins-1 {
 			name = fmt.Sprintf("over %d km/h", i*binWidth)
 		}
-		b.Title = name + ": " + clock(t.bins[i]) + ", " + number(100*float64(t.bins[i])/float64(all), 1) + " %"
+		b.Title = name + ": " + report.Clock(t.bins[i]) + ", " + number(100*float64(t.bins[i])/float64(all), 1) + " %"
 		if every := (shown + 9) / 10; i%every == 0 {
 			b.Label = strconv.Itoa(i * binWidth)
 		}

@@ -139,7 +139,7 @@ func (p *Page) view(r *report.Report) view {
 		HasCO2: t.CO2Time > 0, HasFuel: t.FuelTime > 0,
 		Tiles: []tile{
 			{"vehicles", group(len(r.Vehicles)), ""}, {"records", group(t.Records), ""}, {"distance", number(t.Distance(), 1), "km"},
-			{"top speed", number(t.MaxSpeed, 1), "km/h"}, {"mean in motion", number(t.MeanSpeed(), 1), "km/h"},
+			{"top speed", number(t.MaxSpeed, 1), "km/h"}, {"mean speed", number(t.MeanSpeed(), 1), "km/h"},
 			{"moving", hours(t.Moving), "h"}, {"standing", hours(t.Idle), "h"}, {"gaps", group(t.Gaps), ""},
 		},
 	}
@@ -182,7 +182,7 @@ func (p *Page) view(r *report.Report) view {
 func rowOf(v report.Vehicle) row {
 	return row{
 		VIN: v.VIN, Records: group(v.Records), Km: number(v.Distance(), 2), Max: number(v.MaxSpeed, 1), Mean: number(v.MeanSpeed(), 1),
-		Moving: clock(v.Moving), Idle: clock(v.Idle), Gaps: group(v.Gaps), CO2: number(v.CO2(), 3), Fuel: number(v.Fuel(), 3), First: brief(v.First), Last: brief(v.Last),
+		Moving: report.Clock(v.Moving), Idle: report.Clock(v.Idle), Gaps: group(v.Gaps), CO2: number(v.CO2(), 3), Fuel: number(v.Fuel(), 3), First: brief(v.First), Last: brief(v.Last),
 	}
 }
 
@@ -197,7 +197,7 @@ func carOf(v report.Vehicle, t *trace, row row) carView {
 	}
 	slices.SortFunc(t.gaps, func(a, b gap) int { return a.from.Compare(b.from) })
 	for _, g := range t.gaps {
-		c.Gaps = append(c.Gaps, gapView{moment(g.from), moment(g.to), clock(g.to.Sub(g.from))})
+		c.Gaps = append(c.Gaps, gapView{moment(g.from), moment(g.to), report.Clock(g.to.Sub(g.from))})
 	}
 	return c
 }
@@ -225,11 +225,6 @@ func brief(t time.Time) string {
 		return "–"
 	}
 	return t.Format("2 Jan 15:04")
-}
-
-func clock(d time.Duration) string {
-	s := int64(d.Round(time.Second) / time.Second)
-	return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
 }
 
 func hours(d time.Duration) string { return number(d.Hours(), 1) }

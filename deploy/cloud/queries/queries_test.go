@@ -1,0 +1,98 @@
+package queries_test
+
+import (
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"obdagent/deploy/cloud/queries"
+)
+
+func TestEachQueryStandsAlone(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{queries.Athena, queries.DuckDB} {
+		for _, name := range queries.Names() {
+			sql, err := queries.Query{Name: name, Engine: engine}.SQL()
+			if err != nil {
+				t.Fatal(err)
+			}
+			bound := map[string]bool{"delivered": true}
+			for _, m := range regexp.MustCompile(`(?m)^(?:WITH )?([a-z]+) AS \($`).FindAllStringSubmatch(sql, -1) {
+				bound[m[1]] = true
+			}
+			comments := regexp.MustCompile(`(?m)--.*$`)
+			for _, m := range regexp.MustCompile(`(?:FROM|JOIN) ([a-z_]+)`).FindAllStringSubmatch(comments.ReplaceAllString(sql, ""), -1) {
+				if !bound[m[1]] {
+					t.Errorf("%s for %s reads %s, which nothing binds", name, engine, m[1])
+				}
+			}
+			if strings.Count(sql, "(") != strings.Count(sql, ")") || len(sql) > 262144 {
+				t.Errorf("%s for %s: brackets do not match, or %d bytes are more than Athena takes", name, engine, len(sql))
+			}
+		}
+	}
+}
+
+// What one engine knows and the other does not, or takes otherwise: how it was found is beside it.
+var apart = map[string]string{
+	`[a-z_]+_ms / [0-9]+\b[^e]`: "whole numbers: / cuts in Trino, and does not in DuckDB",
+	`(?i)\bqualify\b`:           "Trino has none",
+	`(?i)::`:                    "Trino has no such cast",
+	`(?i)\bdate_diff\b`:         "the unit is a keyword to one and a string to the other",
+	`(?i)\bdate_add\b`:          "likewise",
+	`(?i)\bregexp_`:             "named differently",
+	`(?i)\bWINDOW\b`:            "Athena's documentation does not have it",
+}
+
+func TestSharedTextsKeepToWhatBothEnginesTake(t *testing.T) {
+	t.Parallel()
+	files, err := fs.Glob(os.DirFS("."), "*.sql")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d files, error %v", len(files), err)
+	}
+	for _, file := range files {
+		if strings.HasPrefix(file, "lines_") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pattern, why := range apart {
+			if found := regexp.MustCompile(pattern).Find(text); found != nil {
+				t.Errorf("%s has %q: %s", file, found, why)
+			}
+		}
+	}
+}
+
+func TestWhatIsAskedForIsInTheText(t *testing.T) {
+	t.Parallel()
+	sql, err := queries.Query{
+		Name: "report", Engine: queries.Athena, Table: `"a"."b"`, Gap: time.Minute, VINs: []string{"X", "O'Hara", ""},
+		From: time.UnixMilli(5), To: time.UnixMilli(7).Add(1), Day: "2026/11/22",
+	}.SQL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"FROM \"a\".\"b\"\nWHERE day >= '2026/11/22'\n", "SELECT CAST(60000 AS bigint) AS gap_ms",
+		"WHERE (vin IS NULL OR vin IN ('X', 'O''Hara')) AND time_ms >= 5 AND time_ms < 8\n",
+	} {
+		if !strings.Contains(sql, want) {
+			t.Errorf("the text has no %q:\n%s", want, sql)
+		}
+	}
+}
+
+func TestAnUnknownQueryOrEngineIsAnError(t *testing.T) {
+	t.Parallel()
+	for _, q := range []queries.Query{{Name: "none", Engine: queries.Athena}, {Name: "report", Engine: "spark"}} {
+		if _, err := q.SQL(); err == nil {
+			t.Errorf("%+v: no error", q)
+		}
+	}
+}
