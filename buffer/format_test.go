@@ -56,6 +56,78 @@ func TestVersion1IsReadForEver(t *testing.T) {
 	}
 }
 
+// TestThinnedSegmentsAreReadForEver is the same for a directory with thinned segments in it. The file "want" is what is to be read.
+func TestThinnedSegmentsAreReadForEver(t *testing.T) {
+	t.Parallel()
+	const dir = "testdata/v1-thin"
+	opts := buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 10 * 4 << 10, Overflow: buffer.Thin}
+	if *update {
+		m := newMemFS()
+		l := open(t, m, opts)
+		for l.Stats().LostRecords[buffer.ReasonOverflow] == 0 {
+			commits(t, l, 10, 5)
+		}
+		last := l.Committed() - 1
+		l.Ack(last-300, last-250)
+		commits(t, l, 60, 5)
+		mustClose(t, l)
+		for _, name := range m.segmentNames() {
+			if err := os.WriteFile(filepath.Join(dir, name), m.names[name].seen, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "want"), []byte(strings.Join(drainOn(t, m, opts), "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMemFS()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Name() == "want" {
+			want = strings.Split(string(b), "\n")
+			continue
+		}
+		m.names[f.Name()] = &inode{seen: b}
+	}
+	for _, has := range []string{" thinned", " overflow"} {
+		if !slices.ContainsFunc(want, func(s string) bool { return strings.HasSuffix(s, has) }) {
+			t.Errorf("nothing is%s in it", has)
+		}
+	}
+	if diff := cmp.Diff(want, drainOn(t, m, opts)); diff != "" || len(want) < 100 {
+		t.Errorf("%d entries: %s", len(want), diff)
+	}
+	// Another policy reads it too, and a version that does not know a flag refuses it by name.
+	opts.Overflow = buffer.DropOldest
+	if diff := cmp.Diff(want, drainOn(t, m, opts)); diff != "" {
+		t.Error(diff)
+	}
+	for name, n := range m.names {
+		if strings.HasSuffix(name, ".thin") {
+			n.seen[10] |= 0x80
+			reseal(n.seen[:64], 12)
+		}
+	}
+	l := open(t, m, opts)
+	r := l.Reader(0)
+	for err == nil {
+		_, _, err = r.TryNext()
+	}
+	if !errors.Is(err, buffer.ErrFormat) || !strings.Contains(err.Error(), ".thin") {
+		t.Errorf("an unknown flag: %v", err)
+	}
+	r.Close()
+	mustClose(t, l)
+}
+
 // reseal puts the checksum of a header right after a change: it is 4 bytes at skip.
 func reseal(b []byte, skip int) {
 	table := crc32.MakeTable(crc32.Castagnoli)

@@ -1,7 +1,10 @@
 package buffer_test
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -144,6 +147,41 @@ func TestThinKeepsOneInTenOfTheOldest(t *testing.T) {
 	})
 	if err != nil || len(in.Damage) > 0 || !in.Segments[0].Thinned || in.Segments[len(in.Segments)-1].Thinned {
 		t.Errorf("%v, %+v", err, in)
+	}
+}
+
+// TestThinnedRecordsAreCarvedOutOfAnImage carves a card on which thinned segments and those they were made of lie side by side.
+func TestThinnedRecordsAreCarvedOutOfAnImage(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	l := open(t, m, thinOptions())
+	overfill(t, l, 900)
+	s := shapeOf(t, l)
+	mustClose(t, l)
+	var image []byte
+	for _, name := range slices.Sorted(maps.Keys(m.names)) { // spares too
+		image = append(image, m.names[name].seen...)
+	}
+	got := map[uint64]bool{}
+	last := uint64(0)
+	found, err := buffer.CarveRecords(bytes.NewReader(image), int64(len(image)), func(r buffer.ScannedRecord) error {
+		if r.Seq <= last || string(r.Data) != dense(r.Seq) {
+			t.Errorf("record %d after %d is %q", r.Seq, last, r.Data)
+		}
+		last = r.Seq
+		got[r.Seq] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := s.gone + 1; n < s.next; n++ {
+		if (n >= s.full || n%10 == 0) && !got[n] {
+			t.Errorf("record %d is not found", n)
+		}
+	}
+	if found.Broken > 0 || found.Records != uint64(len(got)) || s.full < 100 {
+		t.Errorf("%+v, %d records; %+v", found, len(got), s)
 	}
 }
 
