@@ -51,7 +51,7 @@ func simulated(t *testing.T) *demo.Simulation {
 // silentPort is a port with nothing behind it, or with somebody who talks all the time; written is what was sent there so far.
 func silentPort(t *testing.T, says func(n int) string) (name string, written func() string) {
 	t.Helper()
-	master, name := openPTY(t)
+	master, slave := bothEnds(t)
 	if _, err := term.MakeRaw(int(master.Fd())); err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +70,10 @@ func silentPort(t *testing.T, says func(n int) string) (name string, written fun
 		}
 	}()
 	if says != nil {
-		stop := make(chan struct{})
-		t.Cleanup(func() { close(stop) })
-		go func() {
+		stop, waiting := make(chan struct{}), int(slave.Fd())
+		var speaks sync.WaitGroup
+		t.Cleanup(func() { close(stop); speaks.Wait() })
+		speaks.Go(func() {
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for n := 0; ; n++ {
@@ -80,12 +81,19 @@ func silentPort(t *testing.T, says func(n int) string) (name string, written fun
 				case <-stop:
 					return
 				case <-tick.C:
-					_, _ = master.WriteString(says(n)) // it fails when the test is over
+					// A port that nobody reads would let the writer wait for ever.
+					if unread, err := unix.IoctlGetInt(waiting, unix.TIOCINQ); err != nil || unread > 1024 {
+						continue
+					}
+					if _, err := master.WriteString(says(n)); err != nil {
+						t.Error(err)
+						return
+					}
 				}
 			}
-		}()
+		})
 	}
-	return name, func() string { mu.Lock(); defer mu.Unlock(); return got.String() }
+	return slave.Name(), func() string { mu.Lock(); defer mu.Unlock(); return got.String() }
 }
 
 // void is an epoch of a receiver under a roof.
@@ -104,7 +112,7 @@ func TestDetectSaysWhatIsOnEachPort(t *testing.T) {
 	silent, written := silentPort(t, nil)
 	chatter, toChatter := silentPort(t, func(int) string { return "temperature 21.5 C\r\n" })
 	noFix, toReceiver := silentPort(t, void)
-	_, used := openPTY(t)
+	used := openPTY(t)
 	ports := []string{sim.CarPort(), sim.GPSPort(), silent, chatter, noFix, used, "/dev/none"}
 	found, err := doctor.Detect(t.Context(), doctor.DetectOptions{Ports: ports,
 		InUse: map[string]doctor.Found{used: {Kind: doctor.KindAdapter, Text: "an adapter of the daemon's", Baud: 9600}}})
@@ -149,7 +157,7 @@ func TestDetectSaysWhatIsOnEachPort(t *testing.T) {
 
 func TestAPortInOtherHandsIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	_, port := openPTY(t)
+	port := openPTY(t)
 	found, err := doctor.Detect(t.Context(), doctor.DetectOptions{Ports: []string{port}, Root: procOf(t, rivals(port)[0])})
 	if err != nil || len(found) != 1 || found[0].Kind != doctor.KindHeld || !strings.Contains(found[0].Text, "gpsd (process 101); to free it: systemctl disable --now gpsd.socket") {
 		t.Errorf("%v: %+v", err, found)
@@ -172,8 +180,8 @@ func TestADaemonsPortsAreTheAdapterAndTheReceiver(t *testing.T) {
 func TestNamesThatStay(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	_, ftdi := openPTY(t)
-	_, ch340 := openPTY(t)
+	ftdi := openPTY(t)
+	ch340 := openPTY(t)
 	write := func(port, text string) {
 		t.Helper()
 		var st unix.Stat_t

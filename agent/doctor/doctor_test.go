@@ -90,7 +90,7 @@ const ports = "[obd]\nport = \"/dev/obd\"\n[gps]\nsource = \"/dev/gps\"\n"
 
 func TestTheReportIsRenderedAsTheGoldenFilesSay(t *testing.T) {
 	t.Parallel()
-	_, port := openPTY(t)
+	port := openPTY(t)
 	for name, c := range map[string]struct {
 		o      doctor.Options
 		toml   string

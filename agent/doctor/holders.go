@@ -24,7 +24,7 @@ func (h Holder) String() string { return fmt.Sprintf("%s (process %d)", h.Name, 
 // Holders says who has a device open, this process left out. It reads proc, mostly /proc. all is false where some processes did not
 // show their files: then there may be others.
 func Holders(proc, device string) (holders []Holder, all bool) {
-	want, ok := deviceNumber(device)
+	want, ok := deviceOf(device)
 	if !ok {
 		return nil, true
 	}
@@ -32,11 +32,8 @@ func Holders(proc, device string) (holders []Holder, all bool) {
 		if !strings.HasPrefix(target, "/dev/") {
 			return false
 		}
-		if target == device {
-			return true
-		}
-		number, ok := deviceNumber(link)
-		return ok && number == want
+		is, ok := deviceOf(link)
+		return ok && is == want
 	})
 	return slices.DeleteFunc(holders, func(h Holder) bool { return otherEnd(filepath.Join(proc, strconv.Itoa(h.PID)), device) }), all
 }
@@ -59,13 +56,23 @@ func otherEnd(dir, device string) bool {
 	})
 }
 
-// deviceNumber is the number of a character device, whatever its name.
-func deviceNumber(path string) (uint64, bool) {
+// A deviceID tells character devices apart, whatever their names.
+type deviceID struct {
+	number uint64 // st_rdev
+	within uint64 // st_dev of a pseudo-terminal: each container has a /dev/pts of its own, with the same numbers
+}
+
+func deviceOf(path string) (deviceID, bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
-		return 0, false
+		return deviceID{}, false
 	}
-	return uint64(st.Rdev), true
+	id := deviceID{number: uint64(st.Rdev)}
+	// 136 to 143 are the pseudo-terminals (Documentation/admin-guide/devices.txt).
+	if major := unix.Major(id.number); major >= 136 && major <= 143 {
+		id.within = uint64(st.Dev)
+	}
+	return id, true
 }
 
 // processes are those that have a file open for which has says so.

@@ -32,20 +32,27 @@ func hold(port string) int {
 }
 
 // openPTY is a pseudo-terminal that this process has both ends of.
-func openPTY(t *testing.T) (master *os.File, name string) {
+func openPTY(t *testing.T) (name string) {
+	t.Helper()
+	_, slave := bothEnds(t)
+	return slave.Name()
+}
+
+// bothEnds are closed with the test.
+func bothEnds(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, slave, err := pty.Open()
 	if err != nil {
 		t.Skipf("no pty on this machine: %v", err)
 	}
 	t.Cleanup(func() { _, _ = slave.Close(), master.Close() })
-	return master, slave.Name()
+	return master, slave
 }
 
 // TestARealHolderIsNamed: another process has the port open, under another name.
 func TestARealHolderIsNamed(t *testing.T) {
 	t.Parallel()
-	_, port := openPTY(t)
+	port := openPTY(t)
 	link := filepath.Join(t.TempDir(), "adapter")
 	if err := os.Symlink(port, link); err != nil {
 		t.Fatal(err)
@@ -128,7 +135,7 @@ func rivals(port string) []process {
 
 func TestEachRivalIsFreedByOneCommand(t *testing.T) {
 	t.Parallel()
-	_, port := openPTY(t)
+	port := openPTY(t)
 	root := procOf(t, rivals(port)...)
 	holders, all := doctor.Holders(filepath.Join(root, "proc"), port)
 	want := []doctor.Holder{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"obdagent/agent/doctor"
 	"obdagent/agent/status"
+	"obdagent/agent/uplink/firehosetest"
 )
 
 // levels are how the checks of a report came out, by name.
@@ -198,5 +200,43 @@ func TestSystemdIsToldTheVerdict(t *testing.T) {
 	}, told.String)
 	if code, _ := a.stop(syscall.SIGTERM); code != 0 || !strings.Contains(told.String(), "\nSTOPPING=1\n") {
 		t.Errorf("exit status %d, told\n%s", code, told.String())
+	}
+}
+
+// TestDoctorSeesARecordAcknowledgedByAStream: signed, sent, taken; and, with a stream of another name, that it is not there.
+func TestDoctorSeesARecordAcknowledgedByAStream(t *testing.T) {
+	t.Parallel()
+	server, err := firehosetest.New(firehosetest.Options{Addr: "127.0.0.1:0", Streams: []firehosetest.Stream{{Name: "vans"}},
+		Credentials: []firehosetest.Credentials{{AccessKeyID: "AKIDDOCTOR0000000000", SecretAccessKey: "doctors-secret"}},
+		Deliver:     func(_, _ string, _ []byte) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := server.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); served.Wait() })
+	v := newVan(t)
+	v.config()
+	with := func(stream string) result {
+		return finish(t, v.dir, []string{"OBDAGENT_UPLINK_KIND=firehose", "OBDAGENT_UPLINK_STREAM=" + stream, "OBDAGENT_UPLINK_ENDPOINT=" + server.URL(),
+			"AWS_ACCESS_KEY_ID=AKIDDOCTOR0000000000", "AWS_SECRET_ACCESS_KEY=doctors-secret"}, "doctor", "--config", "c.toml", "--json")
+	}
+	taken := with("vans")
+	all := levels(t, taken)
+	if c := all["roundtrip"]; taken.code != 0 || c.Level != doctor.OK || all["credentials"].Level != doctor.OK || !strings.Contains(c.Text, "Firehose stream vans") || server.Counters().Taken == 0 {
+		t.Errorf("exit status %d: %+v, %+v; %d records arrived", taken.code, all["credentials"], c, server.Counters().Taken)
+	}
+	missing := with("lorries")
+	all = levels(t, missing)
+	if c := all["roundtrip"]; missing.code != 1 || c.Code != "UPL-NO-STREAM" || all["credentials"].Level != doctor.OK {
+		t.Errorf("exit status %d: %+v, %+v", missing.code, all["credentials"], c)
+	}
+	if strings.Contains(taken.stdout+taken.stderr+missing.stdout+missing.stderr, "doctors-secret") {
+		t.Error("the secret was told")
 	}
 }
