@@ -238,6 +238,19 @@ func TestInstallRefusesAndChangesNothing(t *testing.T) {
 	}
 }
 
+func TestAPackagesFilesAreLeftToItsManager(t *testing.T) {
+	t.Parallel()
+	root := systemdRoot(t)
+	install(t, root, program(t, arm64, "1"))
+	put(t, filepath.Join(root, "usr/share/licenses/obdagent/LICENSE"), "")
+	before := tree(t, root)
+	_, err := deploy.Uninstall(deploy.UninstallOptions{Root: root, Purge: true})
+	if err == nil || !strings.Contains(err.Error(), "dnf remove obdagent") {
+		t.Errorf("said %v", err)
+	}
+	same(t, "refused", before, tree(t, root))
+}
+
 func TestTheProgramCopiedByHandIsNotTakenAway(t *testing.T) {
 	t.Parallel()
 	root := systemdRoot(t)

@@ -37,11 +37,9 @@ func Uninstall(o UninstallOptions) (changes []Change, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if m == nil && o.Purge {
-		// What a package put there, its package manager takes away, with all data.
-		if err := d.packaged(); err != nil {
-			return nil, err
-		}
+	// What a package put there, its package manager takes away.
+	if err := d.packaged(); err != nil {
+		return nil, err
 	}
 	if m != nil {
 		if err := d.writable(manifestPath); err != nil {
