@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for what happens in a second: these machines are slow at times.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A rig is a real agent on ports, with a directory as its sink unless the configuration says otherwise.
 type rig struct {

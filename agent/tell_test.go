@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"obdagent/agent/clock"
 	"obdagent/agent/status"
 )
 
@@ -19,8 +20,13 @@ func TestAFaultIsToldWhenItShowsAndWhenItIsOver(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "status.log")
 	boot := func() time.Duration { return time.Minute }
-	a := &Agent{log: slog.New(slog.DiscardHandler),
-		status: status.NewLog(path, func() time.Time { return time.Date(2026, time.November, 23, 8, 0, 0, 0, time.UTC) }, boot)}
+	now := func() time.Time { return time.Date(2026, time.November, 23, 8, 0, 0, 0, time.UTC) }
+	c, err := clock.Open(clock.Options{BootID: "b", Build: Floor, Boottime: boot, System: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{log: slog.New(slog.DiscardHandler), clock: c, status: status.NewLog(path, now, boot)}
+	a.page = status.NewPage(a.Snapshot, func() bool { return false })
 	one := status.Active{Code: "OBD-NO-CAR", Severity: status.Error, Text: "the car does not answer", Action: "switch the ignition on", Since: 61}
 	two := status.Active{Code: "GPS-NO-FIX", Severity: status.Error, Text: "no position", Action: "free the antenna", Since: 180}
 	later := one

@@ -123,7 +123,7 @@ func TestDetectSaysWhatIsOnEachPort(t *testing.T) {
 		kind doctor.Kind
 		text string
 	}{
-		{doctor.KindAdapter, "ELM327 v1.5"}, {doctor.KindReceiver, "GPS, NMEA, fix 3d"}, {doctor.KindUnknown, "neither a GPS nor an ELM327"},
+		{doctor.KindAdapter, "ELM327 v1.4b"}, {doctor.KindReceiver, "GPS, NMEA, fix 3d"}, {doctor.KindUnknown, "neither a GPS nor an ELM327"},
 		{doctor.KindUnknown, "talks without being asked"}, {doctor.KindReceiver, "no fix"}, {doctor.KindAdapter, "an adapter of the daemon's"}, {doctor.KindMissing, "not there"},
 	}
 	for i, f := range found {

@@ -24,7 +24,7 @@ type Metric struct {
 func Metrics() []Metric { return slices.Clone(metrics) }
 
 // WriteMetrics writes the snapshot for Prometheus, each family with what it is and what a value other than 0 means as its help text.
-// github.com/VictoriaMetrics/metrics, looked at for this, writes empty help texts and costs 60 KiB: docs/decisions/0007-metrics-by-hand.md.
+// github.com/VictoriaMetrics/metrics, looked at for this, writes empty help texts and costs 60 KiB: docs/decisions/0006-metrics-by-hand.md.
 func (s *Snapshot) WriteMetrics(w io.Writer) error {
 	var b strings.Builder
 	for i := range metrics {
