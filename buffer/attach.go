@@ -46,6 +46,10 @@ func (l *Log) attach() (err error) {
 
 // take takes over what was found in the directory.
 func (l *Log) take(r *recovered) {
+	var device *device
+	if d, ok := l.dir.(osDir); ok {
+		device = deviceOf("/sys", d.path) // before the lock, for which Append waits: it asks the file system
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.attached = true
@@ -69,9 +73,7 @@ func (l *Log) take(r *recovered) {
 		l.w.leftover = append(l.w.leftover, f)
 		l.bytes += f.Size
 	}
-	if d, ok := l.dir.(osDir); ok {
-		l.device = deviceOf("/sys", d.path)
-	}
+	l.device = device
 	if r.next > r.tail {
 		l.ackGen++ // a frame says so, also if no record comes: more damage must not make it fewer numbers
 		l.lost[r.tailReason] += r.next - r.tail

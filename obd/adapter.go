@@ -173,8 +173,8 @@ func (s *session) setUp(ctx context.Context) (memoryOff bool, err error) {
 		case errors.Is(err, ErrUnknownCommand):
 			s.log.Debug("adapter lacks command", "cmd", cmd)
 			if cmd == "ATD" {
-				// What it would have put right: the filter, formatting, and flow control, without which no VIN comes.
-				commands = append(commands, "ATAR", "ATCAF1", "ATCFC1")
+				// What it would have put right: the filter, formatting, flow control, without which no VIN comes, and the wait.
+				commands = append(commands, "ATAR", "ATCAF1", "ATCFC1", usualPatience)
 			}
 			if cmd == "ATH1" {
 				return memoryOff, fmt.Errorf("%s cannot show who answers (ATH1): %w; use another adapter", s.identity, ErrUnknownCommand)

@@ -67,8 +67,13 @@ func (d *drive) ask(ctx context.Context, batch []*task) error {
 		}
 		answer, when, err = d.exchange(ctx, batch)
 	}
-	if d.s.announces && d.l.suffix {
-		d.dropSuffix() // the announcement is a line, so that the answer itself would be missed again and again
+	if d.s.announces {
+		if d.l.suffix {
+			d.dropSuffix() // the announcement is a line, so that the answer itself would be missed again and again
+		}
+		if err := d.s.unhurry(ctx, &d.l); err != nil { // what is announced takes longer than the short wait
+			return err
+		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -89,7 +89,7 @@ func (c *Car) connect(ctx context.Context, s *session, wide, prove bool) (link, 
 			return link{}, err
 		}
 	}
-	if err := s.hurry(ctx, &l); err != nil {
+	if err := s.hurry(ctx, &l, count); err != nil {
 		return link{}, err
 	}
 	c.tellVehicle(vehicle)
@@ -283,6 +283,10 @@ func (d *drive) makeSure(ctx context.Context, why error) error {
 	if d.c.Status().Voltage > wakeLevel {
 		tries = sureHigh
 	}
+	// Not with the short wait: a gateway that has grown slow is not a car that is off.
+	if err := d.s.unhurry(ctx, &d.l); err != nil {
+		return err
+	}
 	for i := range tries {
 		if i > 0 {
 			if err := d.s.idle(ctx, time.Now().Add(surePause)); err != nil {
@@ -310,6 +314,10 @@ func (d *drive) makeSure(ctx context.Context, why error) error {
 // keepHouse does what is due besides the signals: voltage, rest, VIN.
 func (d *drive) keepHouse(ctx context.Context) error {
 	now := d.c.opt.Now()
+	if d.ran && d.c.memory.Retries > 0 {
+		// A drive ends the back-off of the last parking; the supply may go with the ignition, before live returns.
+		d.c.parkedSince(0)
+	}
 	if now >= d.voltageAt {
 		d.voltageAt = now + voltageInterval
 		if err := d.c.readVoltage(ctx, d.s); err != nil {

@@ -84,17 +84,43 @@ func askAlone(ecu string) (pin, bool) {
 	return pin{}, false
 }
 
+// patience is the pin that hurry sets.
+var patience = pin{shortPatience, usualPatience}
+
 // hurry shortens the wait of an adapter that does not know how many lines to expect. It is for steady polling: answers of several frames
-// may have longer gaps.
-func (s *session) hurry(ctx context.Context, l *link) error {
-	if l.suffix || !l.framing.can() {
+// may have longer gaps. An adapter that counts in other units, or a gateway that takes longer, shows by the next request, and keeps the usual wait.
+func (s *session) hurry(ctx context.Context, l *link, count counter) error {
+	if l.suffix || !l.framing.can() || s.announces || slices.Contains(l.pins, patience) {
 		return nil
 	}
-	ok, err := s.accepts(ctx, shortPatience)
-	if ok {
-		l.pins = append(l.pins, pin{shortPatience, usualPatience})
+	if ok, err := s.accepts(ctx, patience.set); !ok || err != nil {
+		return err
 	}
-	return err
+	l.pins = append(l.pins, patience)
+	if err := count(ctx); err != nil {
+		return err
+	}
+	_, _, err := s.query(ctx, *l, 1, 0, deadlineSlow)
+	if fatal(ctx, err) || s.dead >= deadMax {
+		return err
+	}
+	if err != nil && !errors.Is(err, ErrNegative) {
+		return s.unhurry(ctx, l)
+	}
+	return nil
+}
+
+// unhurry gives the adapter its usual wait back.
+func (s *session) unhurry(ctx context.Context, l *link) error {
+	i := slices.Index(l.pins, patience)
+	if i < 0 {
+		return nil
+	}
+	if _, err := s.accepts(ctx, patience.undo); err != nil {
+		return fmt.Errorf("%s: %w: %w", patience.undo, errSettings, err)
+	}
+	l.pins = slices.Delete(slices.Clone(l.pins), i, i+1)
+	return nil
 }
 
 // accepts sends a setting that not every adapter knows.
@@ -117,7 +143,7 @@ func (d *drive) pinLate(ctx context.Context) error {
 			return fmt.Errorf("listen to %s only: %w", d.l.ecu, err)
 		}
 	}
-	return d.s.hurry(ctx, &d.l)
+	return d.s.hurry(ctx, &d.l, d.count)
 }
 
 // dropSuffix ceases to tell the adapter how many lines to wait for.
@@ -132,17 +158,19 @@ func (d *drive) dropSuffix() {
 // of lines to wait for may count another ECU's answer. Where that fails the error is errSettings.
 func (d *drive) loosened(ctx context.Context, ask func() error) error {
 	var loose []pin
-	for _, p := range d.l.pins {
-		_, err := d.s.at(ctx, p.undo, deadlineAT)
-		switch {
-		case err == nil, errors.Is(err, ErrMalformed): // an empty OK
-			loose = append(loose, p)
-		case errors.Is(err, ErrUnknownCommand):
-		default:
-			return err
+	err := func() error {
+		for _, p := range d.l.pins {
+			_, err := d.s.at(ctx, p.undo, deadlineAT)
+			switch {
+			case err == nil, errors.Is(err, ErrMalformed): // an empty OK
+				loose = append(loose, p)
+			case errors.Is(err, ErrUnknownCommand):
+			default:
+				return err
+			}
 		}
-	}
-	err := ask()
+		return ask()
+	}()
 	for _, p := range loose {
 		if _, again := d.s.at(ctx, p.set, deadlineAT); again != nil {
 			return fmt.Errorf("%s again: %w: %w", p.set, errSettings, again)

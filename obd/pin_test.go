@@ -91,6 +91,33 @@ func TestThePinnedECUIsAskedTheFastestWayTheAdapterKnows(t *testing.T) {
 	}
 }
 
+// TestASlowECUKeepsTheUsualWait has an ECU that takes longer than the short wait: it is noticed before the polling begins.
+func TestASlowECUKeepsTheUsualWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := elmsim.New(elmsim.Options{VIN: testVIN, Vehicle: vehicleAt(50), ECUDelay: 90 * time.Millisecond, Baud: 38400,
+			ECUs: twoECUs(elmsim.CAN11Bit500k, false), Personality: elmsim.NoCount})
+		b := newBench(t, sim, obd.Options{MaxRate: 1000})
+		b.run(t)
+		b.until(t, obd.StateLive, 20*time.Second)
+		commands := sim.Commands()
+		if i := slices.Index(commands, "ATST10"); i < 0 || !slices.Contains(commands[i:], "ATST32") {
+			t.Errorf("the wait was not shortened and given back: %q", commands)
+		}
+		b.clear()
+		pass(10 * time.Second)
+		good := 0
+		for _, s := range b.taken() {
+			if s.Err == nil && s.Value == 50 {
+				good++
+			}
+		}
+		if good < 20 || b.car.Status().State != obd.StateLive {
+			t.Errorf("%d speeds in 10 s, state %s", good, b.car.Status().State)
+		}
+	})
+}
+
 // TestAnECUThatWakesUpLaterIsKeptOut lets a second ECU answer first from some moment on, at full speed.
 func TestAnECUThatWakesUpLaterIsKeptOut(t *testing.T) {
 	t.Parallel()

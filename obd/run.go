@@ -207,7 +207,8 @@ func (c *Car) serve(ctx context.Context, o *opened) (served bool, err error) {
 			if err := o.s.idle(ctx, time.Now().Add(resetPause)); err != nil && !errors.Is(err, ErrLVReset) && !errors.Is(err, errStirred) {
 				return served, err
 			}
-			wide, sign = true, true
+			// Whether something points to the car being on has not changed: one that is asked without a sign must not be polled.
+			wide = true
 			continue
 		default:
 			return served, err

@@ -116,8 +116,11 @@ func (c *Clock) adopt() error {
 	if err != nil {
 		return err
 	}
-	c.file = info
 	found, err := loadBoots(c.opts.Path)
+	if unread := new(fs.PathError); errors.As(err, &unread) {
+		return err // the disk may be well again later: what the file tells must not be replaced before it was read
+	}
+	c.file = info
 	if err != nil {
 		return err
 	}
@@ -204,7 +207,14 @@ func (c *Clock) set(src Source, offset, mono time.Duration) {
 	if ok && b.Source == src && (b.last().Offset-offset).Abs() < 100*time.Millisecond && !unsaved {
 		return
 	}
-	_ = c.adopt() // a file that cannot be read or is damaged is replaced
+	if err := c.adopt(); err != nil {
+		if unread := new(fs.PathError); errors.As(err, &unread) {
+			c.saveErr, c.savedAt = err, mono // tried again
+			return
+		}
+		// What is damaged is replaced.
+	}
+	b, _ = c.boots.find(c.opts.BootID)
 	b.ID, b.Source = c.opts.BootID, src
 	b.learn(pair{Mono: mono, Offset: offset})
 	c.boots.put(b)

@@ -108,6 +108,9 @@ var faults = []Fault{
 	{Code: "BUF-OVERFLOW", Stage: StageBuffer, Severity: Critical,
 		Title: "the oldest records were given up, because the buffer is full", Action: "see why records do not go out, or give buffer.max_bytes more room",
 		holds: losses("overflow", "%d records were given up, because the buffer is full")},
+	{Code: "BUF-THINNED", Stage: StageBuffer, Severity: Error,
+		Title: "of the oldest records one in ten is kept, because the buffer is full", Action: "see why records do not go out, or give buffer.max_bytes more room",
+		holds: losses("thinned", "%d of the oldest records were given up and one in ten kept, because the buffer is full")},
 	{Code: "BUF-REFUSED", Stage: StageBuffer, Severity: Critical,
 		Title: "new records were refused, because the buffer is full", Action: "see why records do not go out, or give buffer.max_bytes more room",
 		holds: func(s *Snapshot, h *History) sign {
@@ -117,7 +120,7 @@ var faults = []Fault{
 	{Code: "BUF-DAMAGED", Stage: StageBuffer, Severity: Error,
 		Title: "records were damaged on the disk", Action: "look with obdagent buffer verify, and replace the card or board if it comes again",
 		holds: losses("damaged", "%d records were damaged on the disk")},
-	{Code: "BUF-FILLING", Stage: StageBuffer, Severity: Warning, DependsOn: []string{"BUF-OVERFLOW", "BUF-REFUSED"}, After: afterLink,
+	{Code: "BUF-FILLING", Stage: StageBuffer, Severity: Warning, DependsOn: []string{"BUF-OVERFLOW", "BUF-THINNED", "BUF-REFUSED"}, After: afterLink,
 		Title: "the buffer is nearly full: records will be lost", Action: "see why records do not go out",
 		holds: func(s *Snapshot, _ *History) sign {
 			return sign{on: s.Buffer.MaxBytes > 0 && float64(s.Buffer.Bytes) >= filling*float64(s.Buffer.MaxBytes),

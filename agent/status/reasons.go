@@ -42,7 +42,7 @@ var gpsReasons = map[string]string{
 }
 
 // bufferReasons says which fault each of buffer.Reasons leads to. What was torn had never been promised.
-var bufferReasons = map[string]string{"overflow": "BUF-OVERFLOW", "refused": "BUF-REFUSED", "damaged": "BUF-DAMAGED", "torn": NoFault}
+var bufferReasons = map[string]string{"overflow": "BUF-OVERFLOW", "thinned": "BUF-THINNED", "refused": "BUF-REFUSED", "damaged": "BUF-DAMAGED", "torn": NoFault}
 
 // uplinkStates says which fault each of uplink.States leads to; those marked by cause by what stands behind the state.
 var uplinkStates = map[string]string{

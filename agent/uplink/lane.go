@@ -92,15 +92,15 @@ func (u *Uplink) fill(l *lane) error {
 
 // take puts what the reader handed out where it belongs, and reports whether the lane can take more.
 func (u *Uplink) take(l *lane, e buffer.Entry) bool {
+	if l.limit != 0 && e.Seq >= l.limit { // the other lane's, also what was lost
+		l.done = true
+		l.close()
+		return false
+	}
 	if e.Lost != nil {
 		u.addLost(*e.Lost)
 		l.next = max(l.next, e.Lost.To+1)
 		return true
-	}
-	if l.limit != 0 && e.Seq >= l.limit {
-		l.done = true
-		l.close()
-		return false
 	}
 	l.next = e.Seq + 1
 	if l.empty.IsZero() {

@@ -361,6 +361,9 @@ func (l *line) obd(ctx context.Context, cmd string) error {
 		answers = append(l.missed, answers...)
 	}
 	l.missed = nil
+	if delay > set.patience && !searching {
+		answers = nil // it has ceased to wait
+	}
 	lines := len(answers)
 	switch {
 	case lines == 0:
