@@ -402,6 +402,7 @@ func (a *Agent) fusionOptions(cfg *config.Config) fusion.Options {
 		BootID:         a.clock.Status().BootID,
 		NewID:          a.newID,
 		Clock:          a.clock,
+		Car:            cfg.OBD.Port != config.None,
 		GPS:            cfg.GPS.Source != config.None,
 		Fuel:           cfg.Vehicle.Fuel,
 		DisplacementL:  cfg.Vehicle.DisplacementL,

@@ -59,7 +59,7 @@ func newDrive(b *testing.B, l *buffer.Log, epoch time.Duration) *drive {
 	if err != nil {
 		b.Fatal(err)
 	}
-	d.fuser = fusion.New(fusion.Options{Interval: epoch, ParkedInterval: epoch, DeviceID: "van-212",
+	d.fuser = fusion.New(fusion.Options{Car: true, Interval: epoch, ParkedInterval: epoch, DeviceID: "van-212",
 		BootID: "8f6c2a54-3f0e-4f43-9f3e-0d4f3f6f7a10", NewID: ids.Next, Clock: d.clock, GPS: true})
 	d.fuser.Car(obd.StateChange{To: obd.StateLive}, 0)
 	d.fuser.Vehicle(obd.Vehicle{VIN: benchVIN})

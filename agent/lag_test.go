@@ -31,7 +31,7 @@ func TestTheLagOfTheReceiverIsInTheSnapshotOnceItIsKnown(t *testing.T) {
 	// From here on the port is silent, and the agent is told of ten minutes of town without their passing.
 	const lag, ratio = 1050 * time.Millisecond, 0.976
 	kmh := func(at time.Duration) float64 { return 40 - 35*math.Cos(at.Seconds()/9) }
-	f := fusion.New(fusion.Options{Interval: time.Second, ParkedInterval: time.Minute, Clock: r.agent.Clock(), NewID: uuid.New})
+	f := fusion.New(fusion.Options{Car: true, Interval: time.Second, ParkedInterval: time.Minute, Clock: r.agent.Clock(), NewID: uuid.New})
 	f.Car(obd.StateChange{To: obd.StateLive}, 0)
 	for at := time.Second; at < 10*time.Minute; at += 100 * time.Millisecond {
 		f.Sample(obd.Sample{Signal: "speed", Value: math.Round(kmh(at)), Mono: at})

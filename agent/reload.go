@@ -134,11 +134,11 @@ func (a *Agent) adopt(cfg *config.Config, changed []string) error {
 		put = append(put, func() { a.gps.replace(receiver) })
 	}
 	a.inForce.Store(cfg)
+	o := a.fusionOptions(cfg)
+	a.refit.Store(&o) // before a car comes, so that its first word is taken
 	for _, replace := range put {
 		replace()
 	}
-	o := a.fusionOptions(cfg)
-	a.refit.Store(&o)
 	a.uplink.Adjust(cfg.Uplink.Linger, cfg.Uplink.DailyBytes)
 	a.encode.timeWait.Store(int64(cfg.Uplink.TimeWait))
 	return nil

@@ -110,18 +110,22 @@ func tick(interval time.Duration) time.Duration {
 func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
 	ticks := time.NewTicker(tick(a.cfg.Record.Interval))
 	defer ticks.Stop()
-	for {
-		a.beat.Store(int64(clock.Boottime()))
+	// refit comes before each event: a new source's must meet the options that it came with.
+	refit := func() {
 		if o := a.refit.Swap(nil); o != nil {
 			f.SetOptions(*o)
 			ticks.Reset(tick(o.Interval))
 		}
+	}
+	for {
+		a.beat.Store(int64(clock.Boottime()))
 		select {
 		case <-ctx.Done():
 			// The sources have stopped: what they said last is still taken.
 			for {
 				select {
 				case e := <-a.events:
+					refit()
 					r, ok := a.feed(f, e)
 					a.thin(r, ok, f.Edge())
 				default:
@@ -133,9 +137,11 @@ func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
 				}
 			}
 		case e := <-a.events:
+			refit()
 			r, ok := a.feed(f, e)
 			a.thin(r, ok, f.Edge())
 		case <-ticks.C:
+			refit()
 			r, ok := f.Tick(clock.Boottime())
 			a.thin(r, ok, f.Edge())
 		}

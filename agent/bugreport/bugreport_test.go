@@ -119,26 +119,29 @@ func TestNoSecretGetsIntoTheArchive(t *testing.T) {
 	private, stray := key(t), key(t)
 	line := func(pem string, n int) string { return strings.Split(pem, "\n")[n] }
 	secrets := map[string]string{
-		"the credentials file's secret":    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-		"its session token":                "FwoGZXIvYXdzEJr//////////wEaDH+short/token",
-		"its key id":                       "AKIAIOSFODNN7EXAMPLE",
-		"the environment's secret":         "envS3cretEnvS3cretEnvS3cretEnvS3cretXYZ1",
-		"the environment's token":          "env-session-token-1234567890",
-		"an environment password":          "correct horse battery staple",
-		"the device's key":                 line(private, 1),
-		"the device's key's end":           line(private, 3),
-		"systemd's credential":             "systemdCredential0987654321",
-		"the profile's external id":        "external-id-42-of-the-profile",
-		"a key pasted into a comment":      line(stray, 2),
-		"a password in a comment":          "hunter2hunter2",
-		"a user in a URL":                  "admin:letmein",
-		"a header in a log":                "c2VjcmV0OnNlY3JldA",
-		"a token of a JWT's shape":         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ2YW4ifQ.abcDEF123",
-		"a signature in a signed URL":      "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
-		"an unknown secret of AWS's shape": "Ab1dEfGhIjKlMnOpQrStUvWxYz0123456789abc/",
-		"a TLS session":                    "tls-session-ticket-bytes",
-		"a position in a record":           "106.9447146",
-		"a position set aside":             "-6.3385652",
+		"the credentials file's secret":     "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+		"its session token":                 "FwoGZXIvYXdzEJr//////////wEaDH+short/token",
+		"its key id":                        "AKIAIOSFODNN7EXAMPLE",
+		"the environment's secret":          "envS3cretEnvS3cretEnvS3cretEnvS3cretXYZ1",
+		"the environment's token":           "env-session-token-1234567890",
+		"an environment password":           "correct horse battery staple",
+		"the device's key":                  line(private, 1),
+		"the device's key's end":            line(private, 3),
+		"systemd's credential":              "systemdCredential0987654321",
+		"the profile's external id":         "external-id-42-of-the-profile",
+		"a key pasted into a comment":       line(stray, 2),
+		"a password in a comment":           "hunter2hunter2",
+		"a user in a URL":                   "admin:letmein",
+		"a header in a log":                 "c2VjcmV0OnNlY3JldA",
+		"a token of a JWT's shape":          "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ2YW4ifQ.abcDEF123",
+		"a signature in a signed URL":       "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
+		"an unknown secret of AWS's shape":  "Ab1dEfGhIjKlMnOpQrStUvWxYz0123456789abc/",
+		"an environment's key with a slash": "/bcdefghijABCDEFGHIJabcdefghijABCDEFGHIJ",
+		"a key with a slash in a log":       "/cdefghijkABCDEFGHIJabcdefghijABCDEFGHIJ",
+		"an unknown one with a slash":       "/b1dEfGhIjKlMnOpQrStUvWxYz0123456789abc+",
+		"a TLS session":                     "tls-session-ticket-bytes",
+		"a position in a record":            "106.9447146",
+		"a position set aside":              "-6.3385652",
 	}
 	s := func(what string) string {
 		v, ok := secrets[what]
@@ -161,7 +164,7 @@ func TestNoSecretGetsIntoTheArchive(t *testing.T) {
 	write(t, in("buffer/aside.jsonl"), `{"lat":`+s("a position set aside")+`}`)
 	write(t, in("buffer/uplink.json"), `{"day":"2026-11-23"}`)
 	write(t, in("credentials"), "[default]\naws_access_key_id = "+s("its key id")+"\naws_secret_access_key="+s("the credentials file's secret")+"\naws_session_token = "+s("its session token")+"\n")
-	write(t, in("home/.aws/config"), "[profile van]\nregion = us-east-1\nexternal_id = "+s("the profile's external id")+"\n")
+	write(t, in("home/.aws/config"), "[profile van]\nregion = ap-southeast-1\nexternal_id = "+s("the profile's external id")+"\n")
 	write(t, in("systemd/aws"), s("systemd's credential"))
 	write(t, in("key.pem"), private)
 	write(t, in("config.toml"), fmt.Sprintf("# aws_secret_access_key = %q\n# wifi_psk: %s\n# http://%s@10.0.0.1/\n[uplink]\ncredentials = \"file\"\ncredentials_file = %q\n[uplink.iot]\nkey = %q\n[buffer]\ndir = %q\n[status]\nlog = %q\nsocket = %q\n# %s\n",
@@ -171,12 +174,13 @@ func TestNoSecretGetsIntoTheArchive(t *testing.T) {
 		"2026-11-23T07:59:02Z url=https://x/?X-Amz-Security-Token=" + url.QueryEscape(s("its session token")) + "&X-Amz-Signature=" + s("a signature in a signed URL") + "\n" +
 		"2026-11-23T07:59:03Z jwt " + s("a token of a JWT's shape") + " env " + s("the environment's secret") + " " + s("the environment's token") + " and " + s("an unknown secret of AWS's shape") + "\n" +
 		"2026-11-23T07:59:04Z wifi=" + s("an environment password") + " cred " + s("systemd's credential") + " tls\n" +
-		"2026-11-23T07:59:05Z state=ok commit 0123456789abcdef0123456789abcdef01234567 kept\n"
+		"2026-11-23T07:59:05Z state=ok commit 0123456789abcdef0123456789abcdef01234567 kept in ap-southeast-1\n" +
+		"2026-11-23T07:59:06Z " + s("an environment's key with a slash") + " aws_secret_access_key=" + s("a key with a slash in a log") + " then " + s("an unknown one with a slash") + " end\n"
 	write(t, in("status.log"), logs)
 	write(t, in("status.log.1"), logs)
 	environ := []string{
 		"HOME=" + in("home"), "CREDENTIALS_DIRECTORY=" + in("systemd"), "PATH=/usr/bin",
-		"AWS_SECRET_ACCESS_KEY=" + s("the environment's secret"), "AWS_SESSION_TOKEN=" + s("the environment's token"), "WIFI_PASSWORD=" + s("an environment password"),
+		"AWS_SECRET_ACCESS_KEY=" + s("the environment's secret"), "AWS_SESSION_TOKEN=" + s("the environment's token"), "OTHER_SECRET_KEY=" + s("an environment's key with a slash"), "WIFI_PASSWORD=" + s("an environment password"),
 		"OBDAGENT_UPLINK_STREAM=vans",
 	}
 	cfg, err := config.Load(in("config.toml"), environ)
@@ -195,7 +199,7 @@ func TestNoSecretGetsIntoTheArchive(t *testing.T) {
 		"config.toml":           `credentials_file = "` + in("credentials") + `"`, // names of files are no secrets
 		"config-in-force.toml":  `stream = "vans"`,
 		"environment.txt":       "AWS_SECRET_ACCESS_KEY is set\nAWS_SESSION_TOKEN is set\nOBDAGENT_UPLINK_STREAM=vans\n",
-		"status.log":            "commit 0123456789abcdef0123456789abcdef01234567 kept", // a hash is no secret
+		"status.log":            "commit 0123456789abcdef0123456789abcdef01234567 kept in ap-southeast-1", // neither hash nor region are secrets
 		"status.log.1":          "event=uplink to=refused",
 		"buffer.json":           `"waiting": 1,`,
 		"buffer-files.txt":      "tls-sessions",

@@ -51,7 +51,7 @@ func newCleaner(cfg *config.Config, environ []string) *cleaner {
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
 		env[name] = value
-		if named.MatchString(name) && !filepath.IsAbs(value) {
+		if named.MatchString(name) && !isFile(value) {
 			know(value)
 		}
 	}
@@ -107,7 +107,7 @@ func secretFiles(cfg *config.Config, env map[string]string) (paths []string) {
 
 // secretWords are the words of a credentials file or a key that are worth hiding: all that are long and no plain names.
 func secretWords(text string) (words []string) {
-	name := regexp.MustCompile(`^(?:[a-z_]+|[A-Za-z]+)$`)
+	name := regexp.MustCompile(`^(?:[a-z_]+|[A-Za-z]+|[a-z]{2}(?:-[a-z]+)+-\d)$`) // the last are regions of AWS
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n=:,;\"'{}[]", r) }) {
 		if len(w) >= 12 && !name.MatchString(w) {
 			words = append(words, w)
@@ -138,7 +138,7 @@ func (c *cleaner) cleanLine(line string) string {
 	line = c.header.ReplaceAllString(line, "${1}"+removed)
 	return c.settings.ReplaceAllStringFunc(line, func(s string) string {
 		m := c.settings.FindStringSubmatch(s)
-		if strings.HasPrefix(strings.Trim(m[2], `\"'`), "/") { // the name of a file
+		if isFile(strings.Trim(m[2], `\"'`)) {
 			return s
 		}
 		return m[1] + removed
@@ -148,17 +148,14 @@ func (c *cleaner) cleanLine(line string) string {
 // hideKeys removes each run of the letters of base64 that is an AWS secret access key by its looks, or so long that it is a session token. By
 // hand: a pattern for it would stop at every word of a log.
 func hideKeys(text string) string {
-	letter := func(c byte) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '/' || c == '+'
-	}
 	var b strings.Builder
 	kept := 0 // all before it is in b
 	for i := 0; i < len(text); i++ {
-		if !letter(text[i]) {
+		if !keyLetter(text[i]) {
 			continue
 		}
 		from := i
-		for i < len(text) && letter(text[i]) {
+		for i < len(text) && keyLetter(text[i]) {
 			i++
 		}
 		if run := text[from:i]; len(run) >= 100 || looksLikeAWSSecret(run) {
@@ -171,8 +168,22 @@ func hideKeys(text string) string {
 	return b.String()
 }
 
-// looksLikeAWSSecret tells such a key from a path, and from a hash in hex.
+// awsSecretLen is how long a secret access key of AWS is: the base64 of 30 bytes.
+const awsSecretLen = 40
+
+// keyLetter tells whether a secret access key of AWS may have this letter, also as its first.
+func keyLetter(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '/' || c == '+'
+}
+
+// isFile tells the name of a file from a secret. One that could be a secret access key is taken for it: one in 64 begins with a slash.
+func isFile(value string) bool {
+	other := func(r rune) bool { return r >= 0x80 || !keyLetter(byte(r)) }
+	return strings.HasPrefix(value, "/") && (len(value) != awsSecretLen || strings.ContainsFunc(value, other))
+}
+
+// looksLikeAWSSecret tells such a key from most paths, and from a hash in hex.
 func looksLikeAWSSecret(s string) bool {
-	return len(s) == 40 && !strings.HasPrefix(s, "/") &&
+	return len(s) == awsSecretLen &&
 		strings.ContainsAny(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && strings.ContainsAny(s, "ghijklmnopqrstuvwxyz") && strings.ContainsAny(s, "0123456789")
 }

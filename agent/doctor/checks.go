@@ -249,7 +249,11 @@ func (r *run) disk(context.Context) Check {
 			return Check{Level: Fail, Code: "BUF-DISK-FAILED", Text: err.Error(), Action: "see that the disk of buffer.dir can be written"}
 		}
 	}
-	if most, has := r.o.Config.Buffer.MaxBytes, r.last.Buffer.Bytes; free+has < most {
+	has := r.last.Buffer.Bytes
+	if !r.o.Daemon {
+		has = heldBytes(dir) // the doctor's own agent has its buffer elsewhere
+	}
+	if most := r.o.Config.Buffer.MaxBytes; free+has < most {
 		return Check{Level: Warn, Text: fmt.Sprintf("%s, %d MiB less than buffer.max_bytes may come to need", text, (most-free-has)>>20), Action: "lower buffer.max_bytes, or make room"}
 	}
 	if s := r.last.Buffer.Syncs; s != nil && r.o.Daemon {
@@ -276,6 +280,20 @@ func freeBytes(dir string) (int64, error) {
 	}
 }
 
+// heldBytes is what the files of a buffer's directory hold. What cannot be read counts as nothing.
+func heldBytes(dir string) (n int64) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
 // tryWrite makes a file durable in dir, or beside where it will be made, and takes it away again.
 func tryWrite(dir string) error {
 	for {
@@ -297,7 +315,7 @@ func (r *run) credentials(ctx context.Context) Check {
 	u := &r.o.Config.Uplink
 	switch {
 	case r.o.Refused != nil:
-		return Check{Level: Fail, Code: "UPL-NO-CREDENTIALS", Text: r.o.Refused.Error(), Action: "give them, or run this beside the daemon, which systemd hands them to"}
+		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: besideDaemon + "; else give them: see uplink.credentials"}
 	case u.Kind == config.KindDirectory:
 		return Check{Level: OK, Text: "none are needed: records go to " + u.Path}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -224,7 +225,7 @@ func TestNamesThatStay(t *testing.T) {
 	if d := cmp.Diff(want, found); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	rules, named := doctor.Rules(&found[1], &found[0])
+	rules, named := doctor.Rules("", &found[1], &found[0])
 	if d := cmp.Diff(map[string]string{ch340: "/dev/obd", ftdi: found[0].Stable}, named); d != "" {
 		t.Errorf("names (-want +got)\n%s", d)
 	}
@@ -237,7 +238,45 @@ ACTION!="remove", SUBSYSTEM=="tty", ENV{ID_PATH}=="platform-3f980000.usb-usb-0:1
 	}
 	// What comes from a device's descriptors must not end the rule.
 	bad := doctor.Found{Port: "/dev/x", IDPath: `a", RUN+="/bin/rm`}
-	if rules, named := doctor.Rules(&bad, nil); rules != "" || named["/dev/x"] != "/dev/x" {
+	if rules, named := doctor.Rules("", &bad, nil); rules != "" || named["/dev/x"] != "/dev/x" {
 		t.Errorf("%q, %v", rules, named)
+	}
+}
+
+// TestARuleStaysUntilItsDeviceIsWrittenAgain: detect finds what is plugged in at the time, or what it is told to look at.
+func TestARuleStaysUntilItsDeviceIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	adapter := &doctor.Found{Port: "/dev/ttyUSB0", Kind: doctor.KindAdapter, IDPath: "platform-usb-0:1.2:1.0"}
+	receiver := &doctor.Found{Port: "/dev/ttyUSB1", Kind: doctor.KindReceiver, IDPath: "platform-usb-0:1.3:1.0"}
+	better := &doctor.Found{Port: "/dev/ttyUSB1", Kind: doctor.KindReceiver, Serial: "A1", IDPath: receiver.IDPath, Stable: "/dev/serial/by-id/usb-A1"}
+	moved := *adapter
+	moved.IDPath = "platform-usb-0:1.4:1.0"
+	both, _ := doctor.Rules("", adapter, receiver)
+	onlyAdapter, _ := doctor.Rules("", adapter, nil)
+	onlyReceiver, _ := doctor.Rules("", nil, receiver)
+	const own = "KERNEL==\"ttyS3\", SYMLINK+=\"modem\"\n"
+	for name, c := range map[string]struct {
+		before            string
+		adapter, receiver *doctor.Found
+		want              string
+	}{
+		"the adapter alone":              {onlyReceiver, adapter, nil, "1.3 1.2"},
+		"the receiver alone":             {onlyAdapter, nil, receiver, "1.2 1.3"},
+		"both again":                     {both, adapter, receiver, "1.2 1.3"},
+		"the adapter in another socket":  {both, &moved, nil, "1.3 1.4"},
+		"a receiver with a number":       {both, nil, better, "1.2"},
+		"both, a receiver with a number": {both, adapter, better, "1.2"},
+		"no rule is left":                {onlyReceiver, nil, better, ""},
+		"somebody's own":                 {own, adapter, nil, "modem 1.2"},
+	} {
+		rules, _ := doctor.Rules(c.before, c.adapter, c.receiver)
+		got := regexp.MustCompile(`1\.\d|modem`).FindAllString(strings.ReplaceAll(rules, ":1.0", ""), -1)
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %s, in\n%s", name, got, c.want, rules)
+		}
+		lines, heads := strings.Count(rules, "\n"), strings.Count(rules, "# Written by")
+		if comments := strings.Count(rules, "# "); rules != "" && (heads != 1 || lines != comments+len(got)) || rules == "" && c.want != "" {
+			t.Errorf("%s: a comment too many or too few:\n%s", name, rules)
+		}
 	}
 }

@@ -188,10 +188,19 @@ func (r *run) bad(stage status.Stage, text, action string) Check {
 		return Check{Level: Fail, Text: r.lost.Error(), Action: "see why the daemon has stopped: journalctl -u obdagent"}
 	}
 	if a, ok := r.fault(stage); ok {
+		if a.Code == noCredentials && !r.o.Daemon {
+			a.Action = besideDaemon + "; else " + a.Action
+		}
 		return Check{Level: Fail, Code: a.Code, Text: a.Text, Action: a.Action}
 	}
 	return Check{Level: Fail, Text: text, Action: action}
 }
+
+const (
+	noCredentials = "UPL-NO-CREDENTIALS" // the fault of the cause "credentials"
+	// besideDaemon is what helps an agent of the doctor's own, which does not get what obdagent.service has for the daemon.
+	besideDaemon = "systemctl start obdagent, and run this beside the daemon: its unit hands it the credentials of /etc/obdagent"
+)
 
 // Line is a check for a person.
 func (c Check) Line() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -240,4 +241,51 @@ func TestADaemonThatEndsMeanwhileIsNoSuccess(t *testing.T) {
 			t.Errorf("interrupted: %v", err)
 		}
 	})
+}
+
+// TestWithoutTheDaemonTheBufferOfTheConfigurationCounts: that of the doctor's own agent is empty, and somewhere else.
+func TestWithoutTheDaemonTheBufferOfTheConfigurationCounts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const most = 4 << 40 // more than any disk has free that tests run on
+	if err := os.WriteFile(filepath.Join(dir, "0.seg"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "0.seg"), most); err != nil { // a hole
+		t.Skipf("the file system takes no hole of 4 TiB: %v", err)
+	}
+	cfg, err := config.Parse("c.toml", fmt.Appendf(nil, "%s[buffer]\ndir = %q\nmax_bytes = %d\n", ports, dir, most), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := doctor.Run(t.Context(), doctor.Options{Config: cfg, Root: t.TempDir(), Snapshot: func(context.Context) (status.Snapshot, error) { return sound(), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := report.Checks[6]; c.Name != "disk" || c.Level != doctor.OK {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestWithoutTheDaemonItSaysWhoHasTheCredentials: the unit hands them to the daemon alone.
+func TestWithoutTheDaemonItSaysWhoHasTheCredentials(t *testing.T) {
+	t.Parallel()
+	const beside = "systemctl start obdagent"
+	refused := func(s *status.Snapshot) {
+		s.Uplink = status.Uplink{State: "refused", Cause: "credentials", Reason: "no credentials: AWS_SHARED_CREDENTIALS_FILE is not set"}
+	}
+	for name, c := range map[string]struct {
+		o      doctor.Options
+		change func(*status.Snapshot)
+		said   bool
+	}{
+		"refused by AWS":    {doctor.Options{}, refused, true},
+		"not set up":        {doctor.Options{Refused: errors.New("no credential directory")}, func(*status.Snapshot) {}, true},
+		"beside the daemon": {doctor.Options{Daemon: true}, refused, false},
+	} {
+		check := examine(t, c.o, ports, c.change).Checks[7]
+		if check.Name != "credentials" || check.Code != "UPL-NO-CREDENTIALS" || strings.Contains(check.Action, beside) != c.said {
+			t.Errorf("%s: %+v", name, check)
+		}
+	}
 }

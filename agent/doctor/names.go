@@ -67,20 +67,26 @@ func linkTo(dir, device string) string {
 // RulesFile is where the rules of [Rules] belong: behind the package's own, which they complete.
 const RulesFile = "/etc/udev/rules.d/71-obdagent-ports.rules"
 
+const rulesHead = "# Written by obdagent detect. Who plugs them into other sockets runs it again.\n"
+
 // Rules are udev rules that give adapter and receiver the names /dev/obd and /dev/gps by the socket they are plugged into, for those that
-// have no serial number to be told by, as CH340 and cloned CP2102. named are the names to configure, by port; text is empty if no
-// rule is needed.
-func Rules(adapter, receiver *Found) (text string, named map[string]string) {
+// have no serial number to be told by, as CH340 and cloned CP2102. before is what the file holds: of it stays the rule of whichever of
+// the two is nil, and what somebody else wrote. named are the names to configure, by port; text is empty if no rule is needed.
+func Rules(before string, adapter, receiver *Found) (text string, named map[string]string) {
 	named = map[string]string{}
+	kept := strings.ReplaceAll(before, rulesHead, "")
 	for _, x := range []struct {
 		f    *Found
 		link string
 	}{{adapter, "obd"}, {receiver, "gps"}} {
+		if x.f == nil {
+			continue
+		}
+		kept = withoutRule(kept, x.link)
 		switch {
-		case x.f == nil:
 		case x.f.Serial == "" && safeIDPath(x.f.IDPath):
 			text += fmt.Sprintf("# %s: no serial number, so it is known by its socket\n"+
-				"ACTION!=\"remove\", SUBSYSTEM==\"tty\", ENV{ID_PATH}==\"%s\", SYMLINK+=\"%s\", ENV{ID_MM_PORT_IGNORE}=\"1\"\n", x.f.Kind, x.f.IDPath, x.link)
+				"ACTION!=\"remove\", SUBSYSTEM==\"tty\", ENV{ID_PATH}==\"%s\", %s, ENV{ID_MM_PORT_IGNORE}=\"1\"\n", x.f.Kind, x.f.IDPath, ruleLink(x.link))
 			named[x.f.Port] = "/dev/" + x.link
 		case x.f.Stable != "":
 			named[x.f.Port] = x.f.Stable
@@ -88,10 +94,27 @@ func Rules(adapter, receiver *Found) (text string, named map[string]string) {
 			named[x.f.Port] = x.f.Port
 		}
 	}
-	if text != "" {
-		text = "# Written by obdagent detect. Who plugs them into other sockets runs it again.\n" + text
+	if text = kept + text; text != "" {
+		text = rulesHead + text
 	}
 	return text, named
+}
+
+func ruleLink(link string) string { return `SYMLINK+="` + link + `"` }
+
+// withoutRule takes the rule that gives a link out of a text, and the comment above it.
+func withoutRule(text, link string) string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") && strings.Contains(line, ruleLink(link)) {
+			if n := len(kept); n > 0 && strings.HasPrefix(kept[n-1], "#") {
+				kept = kept[:n-1]
+			}
+			continue
+		}
+		kept = append(kept, strings.TrimSuffix(line, "\n")+"\n")
+	}
+	return strings.Join(kept, "")
 }
 
 // safeIDPath tells whether a name of udev can stand in a rule: it comes from a device's descriptors.

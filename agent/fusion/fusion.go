@@ -54,6 +54,7 @@ type Options struct {
 	Clock          Clock
 	Fuel           string  // petrol diesel e85 lpg cng; "": what the car says
 	DisplacementL  float64 // of the engine, litres; 0: unknown
+	Car            bool    // there is an adapter; else nothing is known of the car, and what one says late is left out
 	GPS            bool    // there is a receiver; else the lack of a fix is not worth a flag
 }
 
@@ -103,14 +104,38 @@ func New(o Options) *Fuser {
 	return &Fuser{opts: o, signals: map[string]reading{}}
 }
 
-// SetOptions changes how records are made from now on; what is known of car and receiver stays.
-func (f *Fuser) SetOptions(o Options) { f.opts = o }
+// SetOptions changes how records are made from now on; what is known of car and receiver stays. Where there is no car any more, what it
+// told does not outlive it.
+func (f *Fuser) SetOptions(o Options) {
+	if f.opts.Car && !o.Car {
+		f.forgetCar()
+		f.live, f.vin = false, ""
+	}
+	f.opts = o
+}
+
+// forgetCar drops what holds only while the car answers.
+func (f *Fuser) forgetCar() {
+	f.speed = ring{}
+	clear(f.signals)
+	f.trouble = nil
+	f.differ = false
+	f.lag.forget()
+}
 
 // Vehicle takes what the car told of itself.
-func (f *Fuser) Vehicle(v obd.Vehicle) { f.vin = v.VIN }
+func (f *Fuser) Vehicle(v obd.Vehicle) {
+	if f.opts.Car {
+		f.vin = v.VIN
+	}
+}
 
 // Trouble takes the car's trouble codes. They hold until it stops answering, or tells others.
-func (f *Fuser) Trouble(t obd.Trouble) { f.trouble = &t }
+func (f *Fuser) Trouble(t obd.Trouble) {
+	if f.opts.Car {
+		f.trouble = &t
+	}
+}
 
 // ClockStep notes that the time source contradicted itself: the next record says so.
 func (f *Fuser) ClockStep() { f.clockStep = true }
@@ -118,7 +143,7 @@ func (f *Fuser) ClockStep() { f.clockStep = true }
 // Car takes a change of the session with the car, at the moment now. When the car begins or ceases to answer it gives a record;
 // that the session is closed, because the agent stops, says nothing of the car.
 func (f *Fuser) Car(c obd.StateChange, now time.Duration) (record.Record, bool) {
-	if c.To == obd.StateClosed {
+	if c.To == obd.StateClosed || !f.opts.Car {
 		return record.Record{}, false
 	}
 	live := c.To == obd.StateLive
@@ -127,18 +152,14 @@ func (f *Fuser) Car(c obd.StateChange, now time.Duration) (record.Record, bool) 
 	}
 	f.live = live
 	if !live {
-		f.speed = ring{}
-		clear(f.signals)
-		f.trouble = nil
-		f.differ = false
-		f.lag.forget()
+		f.forgetCar()
 	}
 	return f.edge(now)
 }
 
 // Sample takes an answer of the car. It gives a record when the car has just started or stopped.
 func (f *Fuser) Sample(s obd.Sample) (record.Record, bool) {
-	if s.Err != nil {
+	if s.Err != nil || !f.opts.Car {
 		return record.Record{}, false
 	}
 	if s.Signal != "speed" {

@@ -41,7 +41,7 @@ type drive struct {
 func newDrive(change func(*fusion.Options)) *drive {
 	d := &drive{clock: &fakeClock{clock.GNSS}}
 	n := 0
-	o := fusion.Options{Interval: time.Second, ParkedInterval: time.Minute, DeviceID: "van", BootID: "boot", Clock: d.clock, GPS: true,
+	o := fusion.Options{Interval: time.Second, ParkedInterval: time.Minute, DeviceID: "van", BootID: "boot", Clock: d.clock, Car: true, GPS: true,
 		NewID: func() uuid.UUID { n++; return uuid.UUID{15: byte(n), 14: byte(n >> 8)} }}
 	if change != nil {
 		change(&o)
@@ -445,5 +445,54 @@ func BenchmarkFuse(b *testing.B) {
 		d.speed(at-20*time.Millisecond, 50)
 		d.epoch(at, 0, 50, nil)
 		d.records = d.records[:0]
+	}
+}
+
+// TestWhatACarToldDoesNotOutliveIt: obd.port becomes "none" while the car answers. Its last words may come late.
+func TestWhatACarToldDoesNotOutliveIt(t *testing.T) {
+	t.Parallel()
+	var o fusion.Options
+	d := newDrive(func(p *fusion.Options) {
+		p.VIN, p.MaxAge = "WDB9066331S123456", map[string]time.Duration{"coolant": time.Hour}
+		o = *p
+	})
+	told := func() {
+		d.car(0, obd.StateLive)
+		d.Vehicle(obd.Vehicle{VIN: "1FTBR1XG2MKA12345"})
+		d.Trouble(obd.Trouble{MIL: true, Count: 1, Stored: []string{"P0133"}})
+		d.take(d.Sample(obd.Sample{Signal: "coolant", Value: 90, Mono: time.Second}))
+		d.speed(time.Second, 50)
+	}
+	last := func() record.Record {
+		t.Helper()
+		n := len(d.records)
+		for s := 2 * time.Second; s < 5*time.Second; s += time.Second {
+			d.epoch(s+time.Duration(n)*time.Minute, 0, 50, nil)
+		}
+		if len(d.records) == n {
+			t.Fatal("no record")
+		}
+		return d.records[len(d.records)-1]
+	}
+	told()
+	if r := last(); r.VINSrc != "ecu" || !r.MIL.IsSet() || !slices.Contains(r.Flags, record.FlagStaleOBD) {
+		t.Fatalf("before: %+v", r)
+	}
+	o.Car = false
+	d.SetOptions(o)
+	for _, late := range []func(){func() {}, told} {
+		late()
+		r := last()
+		if r.VIN != "WDB9066331S123456" || r.VINSrc != "config" || r.MIL.IsSet() || r.DTCCount.IsSet() || r.DTCs != nil || r.SpeedOBD.IsSet() || r.Coolant.IsSet() ||
+			slices.Contains(r.Flags, record.FlagStaleOBD) || slices.Contains(r.Flags, record.FlagSpeedMismatch) {
+			t.Errorf("after: %+v", r)
+		}
+	}
+	o.Car = true
+	d.SetOptions(o)
+	d.car(time.Hour, obd.StateLive)
+	d.speed(time.Hour, 50)
+	if r := d.records[len(d.records)-1]; r.VINSrc != "config" || r.MIL.IsSet() {
+		t.Errorf("another car: %+v", r)
 	}
 }

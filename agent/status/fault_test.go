@@ -186,6 +186,19 @@ func TestDamagedAnswersAreSeenByTheirShare(t *testing.T) {
 	if len(s.Faults) > 0 {
 		t.Errorf("over: %+v", s.Faults)
 	}
+	// A reload replaces the car, and the counters begin at 0: within the window, and with more answers than before by its end.
+	for n := range 10 {
+		minute(30+n, uint64(600*n), 0)
+		if len(s.Faults) > 0 {
+			t.Errorf("begun anew, minute %d: %+v", n, s.Faults)
+		}
+	}
+	for n := range 10 {
+		minute(40+n, uint64(6000+600*n), uint64(60*n))
+	}
+	if codes(s.Faults) != "OBD-DISTURBED" {
+		t.Errorf("many after a new beginning: %+v", s.Faults)
+	}
 }
 
 func TestTheCatalogueIsSound(t *testing.T) {

@@ -52,12 +52,16 @@ func NewLog(path string, now func() time.Time, boot func() time.Duration) *Log {
 
 // Print adds a line: the message is already in key=value form. It may be called from any goroutine.
 func (l *Log) Print(message string) {
-	line := fmt.Sprintf("%s boot_s=%.1f %s\n", l.now().UTC().Format(time.RFC3339), l.boot().Seconds(), message)
 	select {
-	case l.lines <- line:
+	case l.lines <- l.line(message):
 	default:
 		l.dropped.Add(1)
 	}
+}
+
+// line is a message with what every line begins with.
+func (l *Log) line(message string) string {
+	return fmt.Sprintf("%s boot_s=%.1f %s\n", l.now().UTC().Format(time.RFC3339), l.boot().Seconds(), message)
 }
 
 // Event is Print for what may come in a flood: what is too much is counted and left out.
@@ -96,7 +100,7 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	write := func(line string) {
 		if n := l.dropped.Swap(0); n > 0 {
-			line = fmt.Sprintf("%sevent=log_dropped lines=%d\n", line, n)
+			line += l.line(fmt.Sprintf("event=log_dropped lines=%d", n))
 		}
 		keep(f.write(line))
 	}

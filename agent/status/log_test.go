@@ -90,6 +90,11 @@ func TestAFloodOfLinesIsCountedAndNeverBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for line := range strings.Lines(string(got)) {
+		if !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ boot_s=[\d.]+ event=\w+`).MatchString(line) {
+			t.Fatalf("%q does not begin as every line does", line)
+		}
+	}
 	if n := strings.Count(string(got), "event=flood"); n != 256 || !strings.Contains(string(got), "event=log_dropped lines=744\n") {
 		t.Errorf("%d lines kept; the log begins\n%.300s", n, got)
 	}

@@ -161,11 +161,15 @@ const (
 )
 
 func (w *share) add(now time.Duration, s *Snapshot) {
-	w.now = tally{of: s.Car.Answers}
+	n := tally{of: s.Car.Answers}
 	for _, reason := range damaged {
-		w.now.bad += s.Car.Failures[reason]
+		n.bad += s.Car.Failures[reason]
 	}
-	w.now.of += w.now.bad
+	n.of += n.bad
+	if n.bad < w.now.bad || n.of < w.now.of {
+		*w = share{} // another car, whose counters began at 0: what was counted of the one before says nothing of it
+	}
+	w.now = n
 	if !w.begun || now-w.began >= shareWindow {
 		w.begun, w.began, w.earlier, w.last = true, now, w.last, w.now
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -22,7 +23,7 @@ func bugreportCommand() *cobra.Command {
 serial ports are like, and the journal. It works whether the agent runs or not; as root it sees more. No record is in it, and
 what is secret or looks like it is removed; look through it before you send it all the same.
 
-Exit status: 0 done (it says what could not be had), 1 the archive cannot be written, 2 usage.`,
+Exit status: 0 done (it says what could not be had), 1 the archive cannot be written, 2 usage, such as a FILE that is there.`,
 		Args: cli.AtMostOne("file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			now := time.Now()
@@ -35,7 +36,11 @@ Exit status: 0 done (it says what could not be had), 1 the archive cannot be wri
 			}
 			f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return fmt.Errorf("%w: name a new file in a place that can be written", err)
+				err = fmt.Errorf("%w: name a new file in a place that can be written", err)
+				if len(args) > 0 && errors.Is(err, fs.ErrExist) {
+					return err
+				}
+				return cli.Failure{Err: err}
 			}
 			missing, err := bugreport.Write(c.Context(), f, o)
 			if err = errors.Join(err, f.Close()); err != nil {

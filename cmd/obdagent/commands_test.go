@@ -52,10 +52,15 @@ func TestMistakesAreStatus2AndOneLine(t *testing.T) {
 		"simulate extra", "simulate --dir DIR/x --rate 0", "simulate --dir DIR/x --nmea DIR/none.nmea", "simulate --dir DIR/x --nmea DIR/own", "simulate --dir DIR/x --nmea DIR/empty.nmea",
 		"simulate --dir DIR/x --obd 127.0.0.1:35000", "simulate --dir DIR/x --obd tcp://nohost", "simulate --dir DIR/own", "decode", "version extra",
 		"tail extra", "tail --frob", "tail --config DIR/none.toml", "tail --config DIR/nosocket.toml", "log-level loud", "log-level a b", "log-level --config DIR/none.toml",
-		"bugreport a b", "bugreport DIR/own/config.toml", "bugreport DIR/none/x.tar.gz",
+		"bugreport a b", "bugreport DIR/own/config.toml",
 		"doctor extra", "doctor --for 0s", "doctor --for soon", "doctor --config DIR/none.toml", "detect --frob", "detect tcp://192.168.0.10:35000", "detect --config DIR/none.toml",
 	} {
 		said := mistake(t, 2, words(line, dir)...)
+		all.WriteString("$ obdagent " + line + "\n" + strings.ReplaceAll(said, dir, "DIR") + "\n")
+	}
+	// Asked for rightly, and no place for it: status 1.
+	for _, line := range []string{"bugreport DIR/none/x.tar.gz", "bugreport DIR/empty.nmea/x.tar.gz"} {
+		said := mistake(t, 1, words(line, dir)...)
 		all.WriteString("$ obdagent " + line + "\n" + strings.ReplaceAll(said, dir, "DIR") + "\n")
 	}
 	golden(t, "mistakes.golden", all.String())

@@ -75,7 +75,11 @@ func (f *detectFlags) run(c *cobra.Command, ports []string) error {
 		return cli.BadNews{Lines: strings.Split(err.Error(), "\n")}
 	}
 	if f.write {
-		return f.set(c.OutOrStdout(), cfg, adapter, receiver)
+		said := c.OutOrStdout()
+		if f.json {
+			said = c.ErrOrStderr() // what is printed stays JSON
+		}
+		return f.set(said, cfg, adapter, receiver)
 	}
 	return nil
 }
@@ -108,7 +112,11 @@ func inUse(ctx context.Context, cfg *config.Config) map[string]doctor.Found {
 
 // set writes what was found.
 func (f *detectFlags) set(out io.Writer, cfg *config.Config, adapter, receiver *doctor.Found) error {
-	rules, named := doctor.Rules(adapter, receiver)
+	before, err := os.ReadFile(f.rules)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cli.Failure{Err: err}
+	}
+	rules, named := doctor.Rules(string(before), adapter, receiver)
 	keys := map[string]string{}
 	if adapter != nil {
 		keys["obd.port"] = named[adapter.Port]
@@ -131,11 +139,17 @@ func (f *detectFlags) set(out io.Writer, cfg *config.Config, adapter, receiver *
 		return err
 	}
 	var said strings.Builder
-	if rules != "" {
-		if err := replaceFile(f.rules, []byte(rules)); err != nil {
+	if rules != string(before) {
+		wrote := "wrote"
+		if rules == "" {
+			wrote, err = "removed", os.Remove(f.rules)
+		} else {
+			err = replaceFile(f.rules, []byte(rules))
+		}
+		if err != nil {
 			return cli.Failure{Err: err}
 		}
-		fmt.Fprintf(&said, "wrote %s: udevadm control --reload && udevadm trigger --subsystem-match=tty makes it hold\n", f.rules)
+		fmt.Fprintf(&said, "%s %s: udevadm control --reload && udevadm trigger --subsystem-match=tty makes it hold\n", wrote, f.rules)
 	}
 	if err := replaceFile(path, text); err != nil {
 		return cli.Failure{Err: err}

@@ -136,8 +136,22 @@ func TestDetectWritesWhatItFound(t *testing.T) {
 	if beaten.code != 0 || !strings.HasSuffix(beaten.stdout, "warning: OBDAGENT_OBD_PORT is set, and beats obd.port of the file\n") {
 		t.Errorf("a variable beats the file: %+v", beaten)
 	}
-	none := obdagent(t, v.dir, "detect", "--config", "c.toml", "--json", "nothing")
+	// The receiver's rule is not the adapter's business, and what is printed with --json is JSON.
+	const rules = "# Written by obdagent detect. Who plugs them into other sockets runs it again.\n# receiver\nENV{ID_PATH}==\"x\", SYMLINK+=\"gps\"\n"
+	writeFile(t, v.path("rules"), rules)
 	var found []doctor.Found
+	asJSON := obdagent(t, v.dir, "detect", "--config", "c.toml", "--rules", "rules", "--write", "--json", "car")
+	if err := json.Unmarshal([]byte(asJSON.stdout), &found); err != nil || asJSON.code != 0 || len(found) != 1 || !strings.HasPrefix(asJSON.stderr, "wrote ") {
+		t.Errorf("as JSON: %v: %+v", err, asJSON)
+	}
+	if text, err := os.ReadFile(v.path("rules")); err != nil || string(text) != rules {
+		t.Errorf("the rules (%v) are now %q", err, text)
+	}
+	gone := obdagent(t, v.dir, "detect", "--config", "c.toml", "--rules", "rules", "--write", "gps")
+	if _, err := os.Stat(v.path("rules")); gone.code != 0 || !strings.Contains(gone.stdout, "removed rules: ") || !os.IsNotExist(err) {
+		t.Errorf("a receiver that no rule names any more: %v: %+v", err, gone)
+	}
+	none := obdagent(t, v.dir, "detect", "--config", "c.toml", "--json", "nothing")
 	if err := json.Unmarshal([]byte(none.stdout), &found); err != nil || none.code != 1 || len(found) != 1 || found[0].Kind != doctor.KindMissing || !isOneLine(none.stderr) {
 		t.Errorf("nothing there: %v: %+v", err, none)
 	}
