@@ -151,6 +151,29 @@ func TestOnlyWhatIsAskedForCounts(t *testing.T) {
 	}
 }
 
+// A re-dated Firehose record lies in the folder of its oldest line's day.
+func TestRedatedFoldersOfAWeekBeforeAreRead(t *testing.T) {
+	t.Parallel()
+	from := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	source := objects{
+		"2026/11/15/s", text(1, "2026-11-15T20:00:00.000Z", vinA, "NaN", "NaN", "1"),
+		"2026/11/16/s", text(2, "2026-11-16T20:00:00.000Z", vinA, "NaN", "NaN", "2") + text(3, "2026-11-23T06:00:00.000Z", vinA, "NaN", "NaN", "3"), // it stood for a week
+		"2026/11/23/s", text(4, "2026-11-23T06:00:10.000Z", vinA, "NaN", "NaN", "4"),
+	}
+	for _, test := range []struct {
+		redated bool
+		folder  string
+		records int64
+		before  int
+	}{{true, "2026/11/16", 2, 1}, {false, "2026/11/22", 1, 2}} {
+		o := report.Options{From: from, Redated: test.redated}
+		r := read(t, source, o)
+		if int64(r.Total.Records) != test.records || r.Skipped.Before != test.before || o.FirstFolder() != test.folder {
+			t.Errorf("re-dated %v: %d records, %d objects before, from %s; want %d, %d, %s", test.redated, r.Total.Records, r.Skipped.Before, o.FirstFolder(), test.records, test.before, test.folder)
+		}
+	}
+}
+
 func TestTheTrackComesInOrder(t *testing.T) {
 	t.Parallel()
 	lines := strings.SplitAfter(drive, "\n")

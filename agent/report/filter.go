@@ -20,6 +20,11 @@ type filter struct {
 // that were wrong.
 const folderSlack = 75 * time.Minute
 
+// redatedSlack is how much later than its folder's day a record can be in a bucket whose objects lie by the records' own day: a
+// Firehose record goes to the day of its first dated line, and a device that was off or without coverage sends what is left of the
+// day before beside what is new. A week is for a van that stood so long.
+const redatedSlack = 7 * 24 * time.Hour
+
 func newFilter(o Options) filter {
 	f := filter{from: math.MinInt64, to: math.MaxInt64, timed: !o.From.IsZero() || !o.To.IsZero()}
 	if len(o.VINs) > 0 {
@@ -33,7 +38,7 @@ func newFilter(o Options) filter {
 	}
 	if !o.From.IsZero() {
 		f.from = ceilMilli(o.From)
-		f.day = FirstFolder(o.From)
+		f.day = o.FirstFolder()
 	}
 	if !o.To.IsZero() {
 		f.to = ceilMilli(o.To)
@@ -58,19 +63,22 @@ func (f *filter) wants(v *values) (wanted, noTime bool) {
 	return f.from <= ms && ms < f.to, false
 }
 
-// FirstFolder returns the first year/month/day folder, as 2006/01/02, that can hold a record of that time or later; "" for the zero
-// time.
-func FirstFolder(from time.Time) string {
-	if from.IsZero() {
+// FirstFolder returns the first year/month/day folder, as 2006/01/02, that can hold a record of From or later; "" without From.
+func (o Options) FirstFolder() string {
+	if o.From.IsZero() {
 		return ""
 	}
-	return from.UTC().Add(-folderSlack).Format(dayLayout)
+	slack := folderSlack
+	if o.Redated {
+		slack = redatedSlack
+	}
+	return o.From.UTC().Add(-slack).Format(dayLayout)
 }
 
 const dayLayout = "2006/01/02"
 
-// before says whether an object can hold nothing that From lets through: no record is delivered before it is made. Late ones
-// are in the folders of later days, of which therefore none is left out.
+// before says whether an object can hold nothing that From lets through: no record is delivered before it is made, or, re-dated,
+// lies much before its own day. Late ones are in the folders of later days, of which therefore none is left out.
 func (f *filter) before(key string) bool {
 	if f.day == "" {
 		return false

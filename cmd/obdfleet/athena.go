@@ -123,7 +123,7 @@ type athenaCost struct {
 }
 
 func (a asker) report(ctx context.Context, o report.Options) (*report.Report, athenaCost, error) {
-	q := queries.Query{Name: "report", Engine: queries.Athena, Table: `"` + a.flags.database + `"."` + a.flags.table + `"`, Gap: o.Gap, From: o.From, To: o.To, Day: report.FirstFolder(o.From)}
+	q := queries.Query{Name: "report", Engine: queries.Athena, Table: `"` + a.flags.database + `"."` + a.flags.table + `"`, Gap: o.Gap, From: o.From, To: o.To, Day: o.FirstFolder()}
 	for _, vin := range o.VINs {
 		if vin == report.UnknownVIN {
 			vin = ""

@@ -21,7 +21,8 @@ func cloudDownCommand(open accountOpener, f *cloudFlags) *cobra.Command {
 		Use:   "down",
 		Short: "Delete the stream and the role, and the bucket only if told",
 		Long: `down deletes the stream and the role. It shows what will be gone and asks first; --yes answers for you. The bucket stays, unless
---delete-bucket; with objects in it, unless --delete-objects too.
+--delete-bucket; with objects in it, unless --delete-objects too. The role, which is the whole account's, stays where the stream does not
+use it or another stream of the region does.
 
 A stream that is deleted takes with it what it still buffers. down waits for its buffering interval and a minute before it deletes;
 that saves everything only if nothing sends any more: stop the devices first, or let them send to another stream. A device whose

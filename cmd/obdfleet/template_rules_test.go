@@ -304,6 +304,51 @@ func TestTheTableAndItsQueriesFitTheRecords(t *testing.T) {
 	}
 }
 
+// dated are the dates in a query that extracts partition keys.
+var dated = regexp.MustCompile(`"(\d{4}-\d\d-\d\d)"`)
+
+// TestLinesWithoutATimeAreInTheTable: the day that Parquet has for them must be one that the table has.
+func TestLinesWithoutATimeAreInTheTable(t *testing.T) {
+	t.Parallel()
+	s := deploy(t, variants["parquet"])
+	first, _, _ := strings.Cut(one[glue.Table](t, s, "Table").TableInput.Parameters.(map[string]any)["projection.day.range"].(string), ",")
+	days := 0
+	for _, p := range one[kinesisfirehose.DeliveryStream](t, s, "Stream").ExtendedS3DestinationConfiguration.ProcessingConfiguration.Processors {
+		for _, parameter := range p.Parameters {
+			if parameter.ParameterName != "MetadataExtractionQuery" {
+				continue
+			}
+			for _, m := range dated.FindAllStringSubmatch(parameter.ParameterValue, -1) {
+				if days++; strings.ReplaceAll(m[1], "-", "/") != first {
+					t.Errorf("a line without a time goes to %s, the table begins at %s", m[1], first)
+				}
+			}
+		}
+	}
+	if days != 3 { // year, month, day
+		t.Errorf("%d dates", days)
+	}
+}
+
+func TestTwoStacksOfARegionCanBeTold(t *testing.T) {
+	t.Parallel()
+	for want, parameters := range map[string]map[string]any{"obdagent obdagent": nil, "second_1 second.1": {"DatabaseName": "second_1", "WorkGroupName": "second.1"}} {
+		s := deploy(t, parameters)
+		database := one[glue.Database](t, s, "Database").DatabaseInput
+		group := one[athena.WorkGroup](t, s, "WorkGroup")
+		if got := text(database.Name) + " " + group.Name; got != want {
+			t.Errorf("database and workgroup are %s, want %s", got, want)
+		}
+		if group.RecursiveDeleteOption == nil || !*group.RecursiveDeleteOption {
+			t.Error("a workgroup with queries in it cannot be deleted with the stack")
+		}
+		// Athena user guide, "Override client-side settings": it refuses the external_location of the compaction in docs/scale.md.
+		if c := group.WorkGroupConfiguration; c.EnforceWorkGroupConfiguration == nil || *c.EnforceWorkGroupConfiguration {
+			t.Error("the workgroup refuses a CREATE TABLE AS with an external_location")
+		}
+	}
+}
+
 func TestEveryAlarmIsHeard(t *testing.T) {
 	t.Parallel()
 	direct := []string{"BytesPerSecondLimit", "IncomingBytes", "ThrottledRecords"}
@@ -357,12 +402,16 @@ func TestTheTemplateIsWhatCloudFormationReads(t *testing.T) {
 	if len(text) > 1_000_000 {
 		t.Errorf("%d bytes", len(text))
 	}
-	bucket := one[s3.Bucket](t, deploy(t, nil), "Bucket")
-	if bucket.AWSCloudFormationDeletionPolicy != "Retain" || bucket.AWSCloudFormationUpdateReplacePolicy != "Retain" {
-		t.Error("the bucket goes with the stack")
-	}
-	if p := bucket.PublicAccessBlockConfiguration; p == nil || !*p.BlockPublicAcls || !*p.BlockPublicPolicy || !*p.IgnorePublicAcls || !*p.RestrictPublicBuckets {
-		t.Error("the bucket may be made public")
+	for _, name := range []string{"Bucket", "AnswersBucket"} {
+		bucket := one[s3.Bucket](t, deploy(t, nil), name)
+		// CloudFormation user guide, "DeletionPolicy attribute": Retain would leave the bucket of a first deployment that failed in the way of
+		// the next one. UpdateReplacePolicy knows Retain only.
+		if bucket.AWSCloudFormationDeletionPolicy != "RetainExceptOnCreate" || bucket.AWSCloudFormationUpdateReplacePolicy != "Retain" {
+			t.Errorf("%s goes with the stack, or stays after a first deployment that failed", name)
+		}
+		if p := bucket.PublicAccessBlockConfiguration; p == nil || !*p.BlockPublicAcls || !*p.BlockPublicPolicy || !*p.IgnorePublicAcls || !*p.RestrictPublicBuckets {
+			t.Errorf("%s may be made public", name)
+		}
 	}
 }
 

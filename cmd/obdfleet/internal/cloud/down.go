@@ -78,7 +78,7 @@ func (a *Account) Down(ctx context.Context, s Spec, o DownOptions) (left []strin
 			return nil, err
 		}
 		if role {
-			plan = append(plan, "role "+w.RoleARN(s.Role))
+			plan = append(plan, "role "+w.RoleARN(s.Role)+", which is the whole account's: see that no stream of another region uses it")
 		}
 		if o.DeleteBucket {
 			line, err := a.bucketToGo(ctx, w, s, o.DeleteObjects)
@@ -104,6 +104,9 @@ func (a *Account) Down(ctx context.Context, s Spec, o DownOptions) (left []strin
 	drain := drainOf(streams, o.Drain)
 	if len(streams) > 0 {
 		plan = append(plan, fmt.Sprintf("and with a stream what it still buffers: stop what sends to it first; it is given %s to deliver the rest, what comes later is lost", drain))
+	}
+	if keep != "" {
+		plan = append(plan, "but "+keep)
 	}
 	if !a.DryRun {
 		if err := o.Confirm(append([]string{fmt.Sprintf("account %s, region %s: this will be deleted:", w.Account, w.Region)}, plan...), word); err != nil {
@@ -199,9 +202,9 @@ func (a *Account) awaitGone(ctx context.Context, name string, limit time.Duratio
 	}
 }
 
-// roleToGo reports whether the role is there and nothing else needs it; keep says why it is left.
+// roleToGo reports whether the role is there, the stream uses it and nothing else that can be seen does; keep says why it is left.
 func (a *Account) roleToGo(ctx context.Context, w Where, s Spec) (there bool, keep string, err error) {
-	_, err = call(ctx, a, a.IAM.GetRole, &iam.GetRoleInput{RoleName: &s.Role})
+	got, err := call(ctx, a, a.IAM.GetRole, &iam.GetRoleInput{RoleName: &s.Role})
 	if isMissing(err) {
 		return false, "", nil
 	}
@@ -225,35 +228,18 @@ func (a *Account) roleToGo(ctx context.Context, w Where, s Spec) (there bool, ke
 	for _, p := range attached.AttachedPolicies {
 		others = append(others, "policy "+aws.ToString(p.PolicyName))
 	}
-	names, err := a.streamNames(ctx)
+	own, streams, err := a.roleUsers(ctx, s, roleARN(w, s, got.Role))
 	if err != nil {
 		return false, "", err
 	}
-	for _, name := range names {
-		if name == s.Stream {
-			continue
-		}
-		d, err := a.describe(ctx, name)
-		if err != nil {
-			return false, "", err
-		}
-		if d != nil && usesRole(d, w.RoleARN(s.Role)) {
-			others = append(others, "stream "+name)
-		}
-	}
-	if len(others) > 0 {
+	if others = append(others, streams...); len(others) > 0 {
 		return false, fmt.Sprintf("role %s is kept: there is more to it than obdfleet has made: %s", s.Role, strings.Join(others, ", ")), nil
 	}
-	return true, "", nil
-}
-
-func usesRole(d *types.DeliveryStreamDescription, role string) bool {
-	for _, e := range d.Destinations {
-		if x := e.ExtendedS3DestinationDescription; x != nil && aws.ToString(x.RoleARN) == role {
-			return true
-		}
+	if !own {
+		return false, fmt.Sprintf("role %s is kept: stream %s of region %s does not use it, and one of another region may: give --region, or, if none does: "+
+			"aws iam delete-role-policy --role-name %[1]s --policy-name %[4]s; aws iam delete-role --role-name %[1]s", s.Role, s.Stream, w.Region, deliveryPolicy), nil
 	}
-	return false
+	return true, "", nil
 }
 
 func (a *Account) deleteRole(ctx context.Context, s Spec) error {

@@ -52,7 +52,7 @@ func TestDownAsksWaitsAndKeepsTheBucket(t *testing.T) {
 	want := []string{
 		"account 123456789012, region us-east-1: this will be deleted:",
 		"stream arn:aws:firehose:us-east-1:123456789012:deliverystream/gps-delivery-stream (ACTIVE)",
-		"role arn:aws:iam::123456789012:role/firehoseDeliveryRole",
+		"role arn:aws:iam::123456789012:role/firehoseDeliveryRole, which is the whole account's: see that no stream of another region uses it",
 		"and with a stream what it still buffers: stop what sends to it first; it is given 6m0s to deliver the rest, what comes later is lost",
 		"answer yes",
 	}

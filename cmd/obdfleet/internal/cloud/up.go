@@ -93,6 +93,7 @@ type setting struct {
 	get            func() (is string, err error) // nil: what was just made has not got it; an error that isMissing is none
 	same           func(is, want string) bool    // nil: equal texts
 	put            func() error
+	may            func() error // nil: what is there and differs may be repaired
 }
 
 func (u *up) see(s setting) error {
@@ -106,6 +107,10 @@ func (u *up) see(s setting) error {
 		case u.look, err == nil && !u.Repair:
 			u.Drift = append(u.Drift, Drift{What: s.what, Property: s.property, Is: is, Want: s.want})
 			return nil
+		case err == nil && s.may != nil:
+			if err := s.may(); err != nil {
+				return fmt.Errorf("repair the %s of %s: %w", s.property, s.what, err)
+			}
 		}
 	}
 	if err := s.put(); err != nil {
@@ -260,6 +265,7 @@ func (u *up) role(ctx context.Context) error {
 			}
 			return decoded(aws.ToString(got.PolicyDocument)), nil
 		}
+		policy.may = func() error { return u.mayRepairRole(ctx, roleARN(u.w, u.Spec, got.Role)) }
 	}
 	return u.see(policy)
 }

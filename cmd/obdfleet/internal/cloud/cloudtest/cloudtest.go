@@ -82,6 +82,14 @@ func New(region string) *World {
 	return &World{Region: region, streams: map[string]*stream{}, roles: map[string]*role{}, users: map[string]map[string]string{}, buckets: map[string]*bucket{}}
 }
 
+// Elsewhere is the same account in another region: roles, users and buckets are the whole account's, streams a region's. It shares
+// them with w without a lock: use one at a time.
+func (w *World) Elsewhere(region string) *World {
+	other := New(region)
+	other.roles, other.users, other.buckets = w.roles, w.users, w.buckets
+	return other
+}
+
 // Account is the world as package cloud reaches it. It waits without waiting.
 func (w *World) Account() *cloud.Account {
 	return &cloud.Account{Firehose: w, S3: s3API{w}, IAM: iamAPI{w}, STS: w, Region: w.Region,
@@ -180,6 +188,14 @@ func (w *World) checkDestination(roleARN, bucketARN, prefix, errorPrefix string,
 		return Error("InvalidArgumentException", "Firehose is unable to assume role "+roleARN+". Please check the role provided.")
 	}
 	return nil
+}
+
+// AddStream adds a stream that somebody else has made, of any kind.
+func (w *World) AddStream(name string, d fhtypes.DeliveryStreamDescription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d.DeliveryStreamName, d.DeliveryStreamStatus = &name, fhtypes.DeliveryStreamStatusActive
+	w.streams[name] = &stream{DeliveryStreamDescription: d}
 }
 
 func (w *World) find(name *string) (*stream, error) {
