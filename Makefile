@@ -106,8 +106,8 @@ lifecycle:
 	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_DEBS=$(CURDIR)/dist/lifecycle/obdagent_0.0.1-1_amd64.deb,$(CURDIR)/dist/lifecycle/obdagent_0.0.2-1_amd64.deb \
 		go test -count=1 -v -run=TestTheLifeOfThePackage ./deploy
 	lintian --allow-root --fail-on error,warning dist/lifecycle/obdagent_0.0.2-1_amd64.deb
-	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm dist/lifecycle/chroot.tar "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
-	piuparts --basetgz=dist/lifecycle/chroot.tar --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
+	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm dist/lifecycle/chroot.tar.gz "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
+	piuparts --basetgz=dist/lifecycle/chroot.tar.gz --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
 		dist/lifecycle/obdagent_0.0.2-1_amd64.deb
 
 # What a package holds beside the program.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -108,9 +109,26 @@ func (a *Agent) streamOptions() (uplink.StreamOptions, error) {
 			return o, fmt.Errorf("uplink.credentials = \"file\": there is no credential directory: put LoadCredential=%s:PATH into the unit, or name the file in uplink.credentials_file", uplink.CredentialsFileName)
 		}
 	case u.Credentials == config.CredentialsIoT:
-		o.IoT = &uplink.IoTOptions{Endpoint: u.IoT.Endpoint, RoleAlias: u.IoT.RoleAlias, Thing: u.IoT.Thing, Cert: u.IoT.Cert, Key: u.IoT.Key}
+		o.IoT = &uplink.IoTOptions{Endpoint: u.IoT.Endpoint, RoleAlias: u.IoT.RoleAlias, Thing: u.IoT.Thing}
+		o.IoT.Cert, o.IoT.Key = identityFiles(u.IoT, os.Getenv("CREDENTIALS_DIRECTORY"))
 	}
 	return o, nil
+}
+
+// identityFiles are the device's certificate and key. Where they are installed they are root's alone; the systemd unit hands the daemon,
+// which is nobody in particular, copies in its credential directory (systemd.exec(5), LoadCredential=): cert and key.
+func identityFiles(i config.IoT, credentials string) (cert, key string) {
+	if credentials == "" || i.Cert != config.DeviceCert || i.Key != config.DeviceKey {
+		return i.Cert, i.Key
+	}
+	cert, key = filepath.Join(credentials, "cert"), filepath.Join(credentials, "key")
+	for _, file := range []string{cert, key} {
+		// A # is what the unit hands over where nothing is installed: what is missing is then named as it is in the configuration.
+		if text, err := os.ReadFile(file); err != nil || string(bytes.TrimSpace(text)) == "#" {
+			return i.Cert, i.Key
+		}
+	}
+	return cert, key
 }
 
 // encoder makes wire lines of stored records, and dates those that were made before the time was known.

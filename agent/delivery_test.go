@@ -67,3 +67,55 @@ func TestKeysOfSystemdsDirectoryAreUsedOnceTheyAreThere(t *testing.T) {
 		t.Errorf("the status log, %v: %s", err, log)
 	}
 }
+
+// The certificate and key that obdagent provision installs are root's: the daemon takes the copies that the unit hands it, if it has any.
+func TestTheIdentityThatSystemdHandsOverIsUsed(t *testing.T) {
+	handed := t.TempDir()
+	const mine = "-----BEGIN CERTIFICATE-----\n"
+	for name, test := range map[string]struct {
+		directory string
+		files     map[string]string
+		cert      string
+		want      bool
+	}{
+		"handed over":                    {handed, map[string]string{"cert": mine, "key": mine}, config.DeviceCert, true},
+		"OpenWrt: nothing hands over":    {"", map[string]string{"cert": mine, "key": mine}, config.DeviceCert, false},
+		"nothing was installed":          {handed, map[string]string{"cert": "#", "key": "#"}, config.DeviceCert, false},
+		"the key was not installed":      {handed, map[string]string{"cert": mine, "key": "#"}, config.DeviceCert, false},
+		"a unit that hands over no key":  {handed, map[string]string{"cert": mine}, config.DeviceCert, false},
+		"the configuration names others": {handed, map[string]string{"cert": mine, "key": mine}, "/srv/own/cert.pem", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CREDENTIALS_DIRECTORY", test.directory)
+			for _, file := range []string{"cert", "key"} {
+				path := filepath.Join(handed, file)
+				if err := os.RemoveAll(path); err != nil {
+					t.Fatal(err)
+				}
+				if text, ok := test.files[file]; ok {
+					if err := os.WriteFile(path, []byte(text), 0o400); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			r := newRig(t)
+			r.cfg.Uplink.Kind, r.cfg.Uplink.Credentials = config.KindFirehose, config.CredentialsIoT
+			r.cfg.Uplink.IoT = config.IoT{Endpoint: "provider.example.org", RoleAlias: "obdagent", Thing: "van-212", Cert: test.cert, Key: config.DeviceKey}
+			r.start()
+			o, err := r.agent.StreamOptions()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := uplink.IoTOptions{Endpoint: "provider.example.org", RoleAlias: "obdagent", Thing: "van-212", Cert: test.cert, Key: config.DeviceKey}
+			if test.want {
+				want.Cert, want.Key = filepath.Join(handed, "cert"), filepath.Join(handed, "key")
+			}
+			if *o.IoT != want {
+				t.Errorf("the stream is opened with %+v, want %+v", *o.IoT, want)
+			}
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"obdagent/agent/clock"
 	"obdagent/agent/fusion"
+	"obdagent/agent/uplink"
 	"obdagent/gps"
 )
 
@@ -36,3 +37,6 @@ func (s *Source[S]) Replace(next *S) { s.source.replace(next) }
 func (s *Source[S]) Run(ctx context.Context, run func(context.Context, *S) error) error {
 	return s.source.run(ctx, run)
 }
+
+// StreamOptions say which stream is written to, and with whose credentials.
+func (a *Agent) StreamOptions() (uplink.StreamOptions, error) { return a.streamOptions() }

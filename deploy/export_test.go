@@ -22,3 +22,9 @@ func (o SeedOptions) WithBefore(before func(op, file string) error) SeedOptions 
 	o.before = before
 	return o
 }
+
+// WithMounts has mountinfo in place of the kernel's /proc/self/mountinfo.
+func (o SeedOptions) WithMounts(mountinfo string) SeedOptions {
+	o.mounts = mountinfo
+	return o
+}

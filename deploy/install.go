@@ -96,6 +96,9 @@ func Install(o InstallOptions) (_ []Change, err error) {
 	if err := d.packaged(); err != nil {
 		return nil, err
 	}
+	if err := d.masked(); err != nil {
+		return nil, err
+	}
 	program, err := readProgram(o.Program)
 	if err != nil {
 		return nil, err
@@ -123,6 +126,17 @@ func (d *disk) packaged() error {
 	} {
 		if d.exists(p.mark) {
 			return fmt.Errorf("the package obdagent is installed in %s: update it with %s, or remove it with %s obdagent first", d.root.Name(), p.update, p.remove)
+		}
+	}
+	return nil
+}
+
+// masked refuses a root on which systemd would start nothing: apt-get remove leaves a package's units like that until purge.
+func (d *disk) masked() error {
+	for _, unit := range []string{"obdagent.service", "obdagent-seed.service"} {
+		file := "/etc/systemd/system/" + unit
+		if target, err := d.root.Readlink(rel(file)); err == nil && target == "/dev/null" {
+			return fmt.Errorf("%s masks the unit, as apt-get remove does: systemctl unmask %s first, or apt-get purge obdagent, which deletes its records and configuration too", d.name(file), unit)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -207,6 +208,12 @@ func TestInstallRefusesAndChangesNothing(t *testing.T) {
 		"a package's files": {func(t *testing.T, root string) {
 			put(t, filepath.Join(root, "usr/share/obdagent/config.toml"), "")
 		}, nil, "the package obdagent is installed in ROOT: update it with apt-get install"},
+		"a unit that is masked": {func(t *testing.T, root string) {
+			link(t, filepath.Join(root, "etc/systemd/system/obdagent.service"), "/dev/null")
+		}, nil, "ROOT/etc/systemd/system/obdagent.service masks the unit, as apt-get remove does: systemctl unmask obdagent.service first"},
+		"a seed unit that is masked": {func(t *testing.T, root string) {
+			link(t, filepath.Join(root, "etc/systemd/system/obdagent-seed.service"), "/dev/null")
+		}, nil, "systemctl unmask obdagent-seed.service first"},
 		"a link out of the root": {func(t *testing.T, root string) {
 			outside := filepath.Join(t.TempDir(), "outside")
 			put(t, filepath.Join(outside, "multi-user.target.wants/x"), "")
@@ -244,11 +251,44 @@ func TestAPackagesFilesAreLeftToItsManager(t *testing.T) {
 	install(t, root, program(t, arm64, "1"))
 	put(t, filepath.Join(root, "usr/share/licenses/obdagent/LICENSE"), "")
 	before := tree(t, root)
-	_, err := deploy.Uninstall(deploy.UninstallOptions{Root: root, Purge: true})
+	stopped := false
+	stop := func() error { stopped = true; return nil }
+	_, err := deploy.Uninstall(deploy.UninstallOptions{Root: root, Purge: true, Stop: stop})
 	if err == nil || !strings.Contains(err.Error(), "dnf remove obdagent") {
 		t.Errorf("said %v", err)
 	}
+	if stopped {
+		t.Error("the package's daemon was stopped")
+	}
 	same(t, "refused", before, tree(t, root))
+}
+
+func TestTheDaemonIsStoppedBeforeItIsTakenAway(t *testing.T) {
+	t.Parallel()
+	root := systemdRoot(t)
+	bare := tree(t, root)
+	install(t, root, program(t, arm64, "1"))
+	before := tree(t, root)
+	refusal := errors.New("it does not stop")
+	if _, err := deploy.Uninstall(deploy.UninstallOptions{Root: root, Stop: func() error { return refusal }}); !errors.Is(err, refusal) {
+		t.Errorf("said %v", err)
+	}
+	same(t, "not stopped", before, tree(t, root))
+	stops := 0
+	stop := func() error {
+		stops++
+		same(t, "when it is stopped", before, tree(t, root))
+		return nil
+	}
+	for range 2 { // the second time nothing is there to be stopped
+		if _, err := deploy.Uninstall(deploy.UninstallOptions{Root: root, Stop: stop}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stops != 1 {
+		t.Errorf("stopped %d times", stops)
+	}
+	same(t, "uninstalled", bare, tree(t, root))
 }
 
 func TestTheProgramCopiedByHandIsNotTakenAway(t *testing.T) {

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -105,5 +106,66 @@ func TestTheYoctoRecipeInstallsWhatTheInstallerDoes(t *testing.T) {
 	}
 	if len(installed) > 0 {
 		t.Errorf("the recipe installs more: %v", installed)
+	}
+}
+
+// opkg says in PKG_UPGRADE whether it updates, and runs the old package's prerm, then the new one's postinst.
+func TestAnUpdateOnOpenWrtKeepsADisabledDaemonOff(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	init := filepath.Join(root, "init")
+	// It keeps what it is told, as /etc/rc.common does.
+	put(t, init, `#!/bin/sh
+case "$1" in
+enable) : >"$0.on" ;;
+disable) rm -f "$0.on" ;;
+enabled) test -e "$0.on" ; exit ;;
+esac
+echo "$1" >>"$0.log"
+`)
+	if err := os.Chmod(init, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := func(upgrade string, scripts ...string) string {
+		t.Helper()
+		put(t, init+".log", "")
+		for _, script := range scripts {
+			c := exec.CommandContext(t.Context(), "sh", "-eu", "-c", strings.ReplaceAll(get(t, "package/ipk."+script), "/etc/init.d/obdagent", init))
+			c.Env = []string{"PATH=" + os.Getenv("PATH"), "IPKG_INSTROOT=", "PKG_UPGRADE=" + upgrade}
+			if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Fatalf("%s: %v: %s", script, err, out)
+			}
+		}
+		return strings.Join(strings.Fields(get(t, init+".log")), " ")
+	}
+	for _, step := range []struct{ what, got, want string }{
+		{"the first installation", run("0", "postinst"), "enable restart"},
+		{"an update", run("1", "prerm", "postinst"), "stop restart"},
+		{"disabled by its owner", run("0", "prerm"), "stop disable"},
+		{"an update of what is disabled", run("1", "prerm", "postinst"), "stop"},
+	} {
+		if step.got != step.want {
+			t.Errorf("%s: %q, want %q", step.what, step.got, step.want)
+		}
+	}
+}
+
+// Every package takes over what obdagent install had put there.
+func TestEachPackageTakesOverFromTheInstaller(t *testing.T) {
+	t.Parallel()
+	if n := strings.Count(get(t, "package/nfpm.yaml"), "\n      preinstall: deploy/package/any.preinst\n"); n != 3 {
+		t.Errorf("%d of deb, rpm and ipk have it", n)
+	}
+	root := procdRoot(t)
+	install(t, root, program(t, arm64, "1"))
+	for range 2 {
+		c := exec.CommandContext(t.Context(), "sh", "package/any.preinst", "install")
+		c.Env = []string{"PATH=" + os.Getenv("PATH"), "IPKG_INSTROOT=" + root}
+		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if _, err := os.Stat(filepath.Join(root, "usr/lib/obdagent")); !os.IsNotExist(err) {
+			t.Errorf("the installer's list: %v", err)
+		}
 	}
 }

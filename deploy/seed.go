@@ -21,6 +21,7 @@ type SeedOptions struct {
 	Config func(name string, text []byte) error
 
 	before func(op, file string) error // tests
+	mounts string                      // tests: in place of /proc/self/mountinfo
 }
 
 // BootDirs are where a boot partition is mounted, in the order in which they are looked into: Raspberry Pi OS since 2023, before,
@@ -50,6 +51,8 @@ const (
 	windowsSuffix = ".txt"
 	// usedSuffix marks a seed that is installed and only waits to be erased.
 	usedSuffix = ".used"
+	// newSuffix marks what obdfleet enroll --boot was stopped in the middle of writing.
+	newSuffix = ".new"
 	// seedErrors lies beside a seed that was refused: a card can be read where the board's journal cannot.
 	seedErrors = "obdagent-error.txt"
 )
@@ -64,8 +67,8 @@ type seed struct {
 
 // TakeSeed looks for a seed on the boot partition: a configuration, a certificate with its key, or a file of AWS credentials.
 // What it finds it checks as a whole, installs below /etc/obdagent and erases, and lists that. At any moment of it a power cut
-// leaves each of them where it was, or where it belongs, or both; the next start carries on. A seed that is wrong stays, as does
-// all that is installed, and the reason stands in obdagent-error.txt beside it.
+// leaves each of them where it was, or where it belongs, or both; the next start carries on. A seed that is wrong stays, also on a
+// board whose /etc/obdagent is in memory, as does all that is installed, and the reason stands in obdagent-error.txt beside it.
 func TakeSeed(o SeedOptions) (changes []Change, err error) {
 	d, err := openDisk(o.Root, o.before)
 	if err != nil {
@@ -80,7 +83,11 @@ func TakeSeed(o SeedOptions) (changes []Change, err error) {
 		return nil, nil
 	}
 	note := path.Join(seeds[0].dir, seedErrors)
-	if err := d.checkSeeds(seeds, o.Config); err != nil {
+	err = d.checkLasting(o.mounts)
+	if err == nil {
+		err = d.checkSeeds(seeds, o.Config)
+	}
+	if err != nil {
 		text := "This seed was not taken over:\r\n\r\n" + strings.ReplaceAll(err.Error(), "\n", "\r\n") + "\r\n"
 		return nil, errors.Join(err, d.write(note, []byte(text), 0o644))
 	}
@@ -270,16 +277,18 @@ func (d *disk) wipe(file string) error {
 	return d.remove(file)
 }
 
-// eraseUsed finishes what a power cut interrupted.
+// eraseUsed finishes what a power cut interrupted, here or where the boot partition was written: it may hold a key.
 func (d *disk) eraseUsed() error {
 	for _, dir := range BootDirs {
 		for _, f := range seedFiles {
-			file := path.Join(dir, f.seed+usedSuffix)
-			if !d.exists(file) {
-				continue
-			}
-			if err := d.wipe(file); err != nil {
-				return err
+			for _, suffix := range []string{usedSuffix, newSuffix} {
+				file := path.Join(dir, f.seed+suffix)
+				if !d.exists(file) {
+					continue
+				}
+				if err := d.wipe(file); err != nil {
+					return err
+				}
 			}
 		}
 	}

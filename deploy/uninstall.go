@@ -10,6 +10,8 @@ import (
 type UninstallOptions struct {
 	Root  string // as for Install
 	Purge bool   // the configuration, secrets, records and logs too
+	// Stop stops the daemon, once it is sure that this installation may be taken away; nil: nothing runs there.
+	Stop func() error
 
 	before func(op, file string) error // tests
 }
@@ -44,6 +46,11 @@ func Uninstall(o UninstallOptions) (changes []Change, err error) {
 	if m != nil {
 		if err := d.writable(manifestPath); err != nil {
 			return nil, err
+		}
+		if o.Stop != nil {
+			if err := o.Stop(); err != nil {
+				return nil, err
+			}
 		}
 		if changes, err = d.takeAllAway(m); err != nil {
 			return changes, err

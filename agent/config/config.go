@@ -170,6 +170,13 @@ const (
 	CredentialsIoT     = "iot"     // [uplink.iot]
 )
 
+// Where a board keeps its certificate and key: obdagent provision installs them there, and obdagent.service hands copies of them to the
+// daemon.
+const (
+	DeviceCert = "/etc/obdagent/cert.pem"
+	DeviceKey  = "/etc/obdagent/key.pem"
+)
+
 // Default returns the configuration of an empty file.
 func Default() Config {
 	return Config{

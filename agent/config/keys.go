@@ -206,9 +206,9 @@ func allKeys() []key {
 		text("uplink.iot.thing", func(c *Config) *string { return &c.Uplink.IoT.Thing }, orEmpty(checkThing),
 			"thing name of this gateway"),
 		text("uplink.iot.cert", func(c *Config) *string { return &c.Uplink.IoT.Cert }, orEmpty(checkPath),
-			"the device's certificate (PEM)"),
+			"the device's certificate (PEM); for "+DeviceCert+" with its key the daemon takes the copies that systemd hands it"),
 		text("uplink.iot.key", func(c *Config) *string { return &c.Uplink.IoT.Key }, orEmpty(checkPath),
-			"the file of its private key (PEM)"),
+			"the file of its private key (PEM); as for cert: "+DeviceKey),
 
 		text("status.log", func(c *Config) *string { return &c.Status.Log }, orEmpty(checkPath),
 			"the status log; empty: none"),

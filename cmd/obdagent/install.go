@@ -102,9 +102,7 @@ func uninstall(c *cobra.Command, o deploy.UninstallOptions) error {
 	if isRunningRoot(o.Root) && deploy.Installed(o.Root) {
 		system = deploy.Running(o.Root, deploy.Run)
 	}
-	if err := system.Stop(c.Context()); err != nil {
-		return cli.Failure{Err: err}
-	}
+	o.Stop = func() error { return system.Stop(c.Context()) }
 	changes, err := deploy.Uninstall(o)
 	// Also after a failure: what is gone is gone. The signal that ended the rest must not end this.
 	err = errors.Join(err, system.Forget(context.WithoutCancel(c.Context())), printChanges(c.OutOrStdout(), changes))

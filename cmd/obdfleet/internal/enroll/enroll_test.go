@@ -20,6 +20,7 @@ import (
 	"obdagent/cmd/obdfleet/internal/cloud"
 	"obdagent/cmd/obdfleet/internal/enroll"
 	"obdagent/cmd/obdfleet/internal/enroll/enrolltest"
+	"obdagent/deploy"
 )
 
 func TestMain(m *testing.M) {
@@ -376,5 +377,50 @@ func TestABoardIsEnrolledInMoto(t *testing.T) {
 	}
 	if diff := cmp.Diff(fmt.Sprintf("van-212 %s ACTIVE obdagent-device\n", r.CertificateID), agenttest.RunPython(t, endpoint, iotLook, "van-212")); diff != "" {
 		t.Errorf("after a replacement boto3 finds (-want +got):\n%s", diff)
+	}
+}
+
+// TestABoardTakesOverWhatItWasEnrolledWith: what enroll puts onto the boot partition, provision installs where the configuration and the
+// unit look for it.
+func TestABoardTakesOverWhatItWasEnrolledWith(t *testing.T) {
+	t.Parallel()
+	r, err := enrolled(t, enrolltest.New(), options(t.TempDir()), van)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	boot := filepath.Join(root, deploy.BootDirs[0])
+	if err := os.MkdirAll(boot, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := enroll.Place(r.Dir, boot); err != nil {
+		t.Fatal(err)
+	}
+	changes, err := deploy.TakeSeed(deploy.SeedOptions{Root: root, Config: func(name string, text []byte) error {
+		_, err := config.Parse(name, text, nil)
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(boot); err != nil || len(left) > 0 {
+		t.Errorf("left on the boot partition: %v, %v; done was %v", left, err, changes)
+	}
+	cfg, err := config.Load(filepath.Join(root, "etc/obdagent/config.toml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iot := cfg.Uplink.IoT
+	if pair, err := tls.LoadX509KeyPair(filepath.Join(root, iot.Cert), filepath.Join(root, iot.Key)); err != nil || pair.Leaf.Subject.CommonName != van.Thing {
+		t.Errorf("the configuration's certificate and key: %v", err)
+	}
+	if iot.Cert != config.DeviceCert || iot.Key != config.DeviceKey {
+		t.Errorf("the configuration names %s and %s, which are root's; the daemon knows copies of %s and %s only", iot.Cert, iot.Key, config.DeviceCert, config.DeviceKey)
+	}
+	unit := read(t, "../../../../deploy/obdagent.service")
+	for _, line := range []string{"LoadCredential=cert:" + iot.Cert, "SetCredential=cert:#", "LoadCredential=key:" + iot.Key, "SetCredential=key:#"} {
+		if !strings.Contains(unit, "\n"+line+"\n") {
+			t.Errorf("the unit has no %s", line)
+		}
 	}
 }

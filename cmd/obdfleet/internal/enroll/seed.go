@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"obdagent/agent/config"
 )
 
 // The files that a board is started with, as they are named on its boot partition, where obdagent's first start looks for them.
@@ -15,12 +17,6 @@ const (
 	SeedConfig = "obdagent.toml"
 	SeedCert   = "obdagent-cert.pem"
 	SeedKey    = "obdagent-key.pem"
-)
-
-// Where the board keeps certificate and key, once it has taken them over: what the configuration names.
-const (
-	boardCert = "/etc/obdagent/cert.pem"
-	boardKey  = "/etc/obdagent/key.pem"
 )
 
 // A Board is one vehicle's gateway.
@@ -70,8 +66,8 @@ func Config(b Board, t Target) []byte {
 	set("endpoint", t.Provider)
 	set("role_alias", t.RoleAlias)
 	set("thing", b.Thing)
-	set("cert", boardCert)
-	set("key", boardKey)
+	set("cert", config.DeviceCert)
+	set("key", config.DeviceKey)
 	return []byte(s.String())
 }
 
