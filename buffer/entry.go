@@ -26,7 +26,9 @@ const (
 )
 
 // Reasons lists why records are lost or refused, as the keys of Stats.LostRecords.
-func Reasons() []string { return []string{ReasonOverflow, ReasonThinned, ReasonDamaged, ReasonTorn, reasonRefused} }
+func Reasons() []string {
+	return []string{ReasonOverflow, ReasonThinned, ReasonDamaged, ReasonTorn, reasonRefused}
+}
 
 // The beginnings of Stats.State, behind the latter two of which the error follows.
 const (
