@@ -35,15 +35,16 @@ func simulated(t *testing.T) *demo.Simulation {
 		cancel()
 		<-done // that a cable was cut short is no matter here
 	})
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	deadline := time.After(time.Minute)
 	for _, port := range []string{sim.CarPort(), sim.GPSPort()} {
-		deadline := time.Now().Add(time.Minute)
-		for {
-			if _, err := os.Stat(port); err == nil {
-				break
-			} else if time.Now().After(deadline) {
+		for _, err := os.Stat(port); err != nil; _, err = os.Stat(port) {
+			select {
+			case <-look.C:
+			case <-deadline:
 				t.Fatal(err)
 			}
-			time.Sleep(time.Millisecond)
 		}
 	}
 	return sim
