@@ -276,8 +276,8 @@ func (x *inspector) end(sc *scanner, s *segment, info *SegmentInfo, life int, h 
 		d.Offset = 0
 		return d // the header alone: it costs no record
 	}
-	if s.next <= x.expected && info.Frames > 0 && isEnd(sc, end) && sc.dark <= end && int64(h.size) <= s.size {
-		return nil // zeros, and an earlier life behind them
+	if info.Frames > 0 && isEnd(sc, end) && sc.dark <= end && int64(h.size) <= s.size && x.acks.covers(x.expected, s.next) {
+		return nil // zeros, and an earlier life behind them; what is missing was in a segment between, which is used again
 	}
 	if s.gapKnown && s.gapFrom <= x.expected && s.gapReason != ReasonDamaged {
 		return nil // it was torn or given up; that is no damage

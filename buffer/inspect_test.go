@@ -90,6 +90,32 @@ func tree(t *testing.T, dir string) map[string]string {
 	return m
 }
 
+// TestASegmentUsedAgainIsNoDamage acknowledges a segment that has others before it, as live-first does, and looks when it is gone.
+func TestASegmentUsedAgainIsNoDamage(t *testing.T) {
+	t.Parallel()
+	dir, files, _ := segmentsOf(t)
+	firsts := make([]uint64, len(files))
+	for i, f := range files {
+		if _, err := fmt.Sscanf(filepath.Base(f), "%016x-", &firsts[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := openDir(t, dir)
+	l.Ack(firsts[1], firsts[2]-1)
+	commits(t, l, 2, 1)
+	if _, err := os.Stat(files[1]); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("it is there still: %v", err)
+	}
+	mustClose(t, l)
+	in, got := looked(t, dir)
+	if len(in.Damage) > 0 {
+		t.Errorf("%+v", in.Damage)
+	}
+	if slices.Contains(got, seqs(firsts[1], firsts[1])[0]) || !slices.Contains(got, seqs(firsts[2], firsts[2])[0]) {
+		t.Errorf("%d records: %q", len(got), got)
+	}
+}
+
 func TestInspectNamesSegmentAndOffsetOfDamage(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
