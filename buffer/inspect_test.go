@@ -116,6 +116,73 @@ func TestASegmentUsedAgainIsNoDamage(t *testing.T) {
 	}
 }
 
+// TestInspectTellsATornCommitFromDamage tears the first frame of the last commit, of which later frames came to disk: a Reader says
+// that it was torn, and so does Inspect. With a commit behind it, it was synced: that is damage.
+func TestInspectTellsATornCommitFromDamage(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{buffer.ReasonTorn, buffer.ReasonDamaged} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			m := newMemFS()
+			opts := buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 1 << 20}
+			l := open(t, m, opts)
+			fill(t, l, 1)
+			overfill(t, l, 2)
+			for range 40 {
+				if _, err := l.Append([]byte(dense(l.Stats().NextSeq))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if reason == buffer.ReasonDamaged {
+				fill(t, l, 1)
+			}
+			mustClose(t, l)
+			b := m.names[m.segmentNames()[0]].seen
+			at := frameOffsets(b)
+			if len(m.segmentNames()) != 1 || len(at) < 4 || b[at[2]+3] != 0 || b[at[3]+3] != 1 {
+				t.Fatalf("%d segments, frames at %v: not what is to be torn", len(m.segmentNames()), at)
+			}
+			b[at[2]+100] ^= 1
+			in, err := buffer.InspectOn(m, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(in.Damage) != 1 || in.Damage[0].Reason != reason || in.Damage[0].Offset != int64(at[2]) {
+				t.Fatalf("%+v", in.Damage)
+			}
+			want := fmt.Sprintf("%d-%d %s", in.Damage[0].From, in.Damage[0].To, reason)
+			if diff := cmp.Diff([]string{want}, lostEntries(t, m, opts)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// lostEntries is what a log hands out that is no record.
+func lostEntries(t *testing.T, m *memFS, opts buffer.Options) (list []string) {
+	t.Helper()
+	l := open(t, m, opts)
+	r := l.Reader(0)
+	for {
+		e, ok, err := r.TryNext()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if e.Lost != nil {
+			list = append(list, entryText(e))
+		}
+	}
+	r.Close()
+	mustClose(t, l)
+	return list
+}
+
 func TestInspectNamesSegmentAndOffsetOfDamage(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

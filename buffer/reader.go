@@ -356,7 +356,7 @@ func (l *Log) lastOfLife(seg *segment) bool {
 	}
 	after := l.segments[i+1]
 	l.mu.Unlock()
-	h, life := l.readSegmentHeader(after)
+	h, life := readSegmentHeader(l.dir, after)
 	return life == lifeNotBegun || life == lifeBegun && h.opened
 }
 
@@ -403,7 +403,7 @@ func (l *Log) learnGap(seg *segment) bool {
 	if after == nil {
 		return false
 	}
-	h, life := l.readSegmentHeader(after)
+	h, life := readSegmentHeader(l.dir, after)
 	from, reason := gapOf(&h, life, after.first)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -416,7 +416,7 @@ func (l *Log) learnGap(seg *segment) bool {
 
 // readGap reads from the header of a segment which numbers before it are missing, and why.
 func (l *Log) readGap(s *segment) (from uint64, reason string) {
-	h, life := l.readSegmentHeader(s)
+	h, life := readSegmentHeader(l.dir, s)
 	return gapOf(&h, life, s.first)
 }
 
@@ -428,8 +428,8 @@ func gapOf(h *segmentHeader, life int, first uint64) (from uint64, reason string
 }
 
 // readSegmentHeader reads the header of a segment, and whether it is of its present life.
-func (l *Log) readSegmentHeader(s *segment) (h segmentHeader, life int) {
-	f, err := l.dir.Open(s.name, false)
+func readSegmentHeader(dir fsys, s *segment) (h segmentHeader, life int) {
+	f, err := dir.Open(s.name, false)
 	if err != nil {
 		return h, lifeIllegible
 	}
