@@ -13,6 +13,7 @@ import (
 // a time.
 type Reader struct {
 	l    *Log
+	acks *acks  // what it skips: Log.acks, or for thinning what is durable of it; Log.mu protects it
 	next uint64 // number of the next record to hand out
 
 	seg *segment // that f is of; nil if none is open
@@ -68,7 +69,7 @@ func (r *Reader) givesUp(seg *segment) bool {
 }
 
 // Reader returns a Reader that begins at record from; at 0, at the oldest record that is not acknowledged.
-func (l *Log) Reader(from uint64) *Reader { return &Reader{l: l, next: max(from, 1)} }
+func (l *Log) Reader(from uint64) *Reader { return &Reader{l: l, acks: &l.acks, next: max(from, 1)} }
 
 // Next returns the next entry, and waits for a record to be committed if there is none. Acknowledged records are skipped.
 // It returns the context's error when ctx is done, ErrClosed when the log is closed, ErrFormat when a newer version wrote
@@ -147,7 +148,7 @@ func (r *Reader) locate() (Entry, *segment, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.next = l.acks.next(r.next)
+	r.next = r.acks.next(r.next)
 	if r.next >= l.committed {
 		return Entry{}, nil, nil
 	}
@@ -182,13 +183,17 @@ func (r *Reader) locate() (Entry, *segment, error) {
 // they are in one piece, and moves on behind it. Log.mu is held.
 func (r *Reader) lose(to uint64, reason string) Entry {
 	from := r.next
-	to = min(to, r.l.acks.until(from))
+	to = min(to, r.acks.until(from))
 	if reason == ReasonDamaged {
 		r.l.noteDamage(from, to)
 	}
 	if reason != ReasonOverflow && reason != ReasonThinned { // which were counted when it happened
-		r.l.lost[reason] += r.l.damaged.missing(from, to)
-		r.l.damaged.add(from, to)
+		for at := r.l.acks.next(from); at < to; { // nobody waits for the others
+			stop := min(to, r.l.acks.until(at))
+			r.l.lost[reason] += r.l.damaged.missing(at, stop)
+			r.l.damaged.add(at, stop)
+			at = r.l.acks.next(stop)
+		}
 	}
 	r.next = to
 	return Entry{Seq: from, Lost: &Lost{From: from, To: to - 1, Reason: reason}}
