@@ -55,6 +55,7 @@ type Log struct {
 	segments   []*segment // oldest first
 	bytes      int64      // of all our files but the lock
 	attached   bool       // the directory is open; until then numbers are provisional
+	found      uint64     // number behind the last record that was there then
 	tail       uint64     // number behind the last good record on disk
 	tailReason string     // why tail..committed is missing
 
@@ -208,6 +209,15 @@ func (l *Log) Committed() (next uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.committed
+}
+
+// Found returns the number behind the last record that was on disk when the directory was opened: from there on the records are
+// this Log's own. ok is false as long as the directory could not be opened. Of what a Log hands out that began so, nothing was
+// handed out before ok is true.
+func (l *Log) Found() (next uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.found, l.attached
 }
 
 // Stats returns a snapshot. It costs no disk access.
