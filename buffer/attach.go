@@ -63,6 +63,7 @@ func (l *Log) take(r *recovered) {
 	l.lastFrame = time.Now()
 	for _, s := range r.segments {
 		l.bytes += s.size
+		l.unsized = l.unsized || !s.sized
 		l.toSetAside = l.toSetAside || s.damaged
 	}
 	for _, f := range r.spares {

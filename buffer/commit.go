@@ -115,6 +115,7 @@ func (l *Log) commitAll(ack bool) error {
 			return err
 		}
 	}
+	l.learnSizes()
 	l.mu.Lock()
 	target := l.next
 	l.mu.Unlock()

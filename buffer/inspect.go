@@ -74,7 +74,7 @@ func inspect(dir fsys, each func(ScannedRecord) error) (*Inspection, error) {
 	var segments []*segment
 	for _, f := range files {
 		if first, id, sparse, ok := parseSegment(f.Name); ok {
-			segments = append(segments, &segment{name: f.Name, id: id, first: first, size: f.Size, sparse: sparse})
+			segments = append(segments, &segment{name: f.Name, id: id, first: first, size: f.Size, sized: true, sparse: sparse})
 			in.Bytes += f.Size
 		} else if _, _, ok := parseName(f.Name, spareExt); ok {
 			in.Spares++

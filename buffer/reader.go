@@ -59,7 +59,7 @@ func (r *Reader) givesUp(seg *segment) bool {
 	if b.blind || b.tries < readTries || time.Since(b.since) < readPatience {
 		return false
 	}
-	if _, err := r.l.dir.ReadDir(""); err != nil {
+	if _, err := r.l.dir.Names(); err != nil {
 		return false
 	}
 	r.l.mu.Lock()
@@ -218,8 +218,8 @@ func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 			return Entry{}, false, err
 		}
 		// The file is gone, and nothing but a person can have removed it, if the directory is still ours.
-		files, derr := r.l.dir.ReadDir("")
-		if !blind && (derr != nil || !slices.ContainsFunc(files, func(f fileInfo) bool { return f.Name == lockName })) {
+		names, derr := r.l.dir.Names()
+		if !blind && (derr != nil || !slices.Contains(names, lockName)) {
 			return Entry{}, false, err
 		}
 		r.l.mu.Lock()
@@ -456,7 +456,7 @@ func readSegmentHeader(dir fsys, s *segment) (h segmentHeader, life int) {
 // openSegment makes seg the open one, and takes in how far it may be read.
 func (r *Reader) openSegment(seg *segment) error {
 	r.l.mu.Lock()
-	end := seg.end
+	end, sized := seg.end, seg.sized
 	r.l.mu.Unlock()
 	if r.seg == seg {
 		r.sc.limit = end
@@ -466,6 +466,19 @@ func (r *Reader) openSegment(seg *segment) error {
 	f, err := r.l.dir.Open(seg.name, false)
 	if err != nil {
 		return fmt.Errorf("open segment %s: %w", seg.name, err)
+	}
+	if !sized {
+		size, err := f.Size()
+		if err != nil {
+			_ = f.Close() // the other error tells more
+			return fmt.Errorf("look at segment %s: %w", seg.name, err)
+		}
+		r.l.mu.Lock()
+		if !seg.gone {
+			r.l.learnSize(seg, size)
+		}
+		end = seg.end
+		r.l.mu.Unlock()
 	}
 	r.seg, r.f = seg, f
 	r.l.learnGap(seg)

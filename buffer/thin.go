@@ -261,7 +261,7 @@ func (l *Log) thinAnew(k *kept, gone []*segment) (bool, error) {
 	w.spares = w.spares[:len(w.spares)-1]
 	w.lastID++
 	t := &segment{
-		name: segmentName(first.first, w.lastID, thinExt), id: w.lastID, first: first.first, next: first.first, size: spare.Size,
+		name: segmentName(first.first, w.lastID, thinExt), id: w.lastID, first: first.first, next: first.first, size: spare.Size, sized: true,
 		end: segmentHeaderBytes, sparse: true, gapKnown: true, gapFrom: first.gapFrom, gapReason: first.gapReason,
 	}
 	h := &segmentHeader{
