@@ -115,7 +115,6 @@ func (l *Log) commitAll(ack bool) error {
 			return err
 		}
 	}
-	l.learnSizes()
 	l.mu.Lock()
 	target := l.next
 	l.mu.Unlock()

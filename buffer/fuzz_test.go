@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"obdagent/buffer"
@@ -38,23 +40,31 @@ func goldenBytes(t testing.TB) (names []string, contents [][]byte) {
 // thinDir has a thinned log: segments with sparse frames, and whole ones behind.
 const thinDir = "testdata/v1-thin"
 
+// thinFiles reads it once.
+var thinFiles = sync.OnceValues(func() (map[string][]byte, error) {
+	files, err := os.ReadDir(thinDir)
+	content := map[string][]byte{}
+	for _, file := range files {
+		if err == nil {
+			content[file.Name()], err = os.ReadFile(filepath.Join(thinDir, file.Name()))
+		}
+	}
+	return content, err
+})
+
 // thinBytes are the golden segments of a thinned log: those with sparse frames, and the first whole one with its name.
 func thinBytes(t testing.TB) (thin [][]byte, name string, whole []byte) {
 	t.Helper()
-	files, err := os.ReadDir(thinDir)
+	content, err := thinFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
-		b, err := os.ReadFile(filepath.Join(thinDir, file.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, file := range slices.Sorted(maps.Keys(content)) {
 		switch {
-		case strings.HasSuffix(file.Name(), ".thin"):
-			thin = append(thin, b)
-		case strings.HasSuffix(file.Name(), ".seg") && name == "":
-			name, whole = file.Name(), b
+		case strings.HasSuffix(file, ".thin"):
+			thin = append(thin, content[file])
+		case strings.HasSuffix(file, ".seg") && name == "":
+			name, whole = file, content[file]
 		}
 	}
 	if len(thin) == 0 || name == "" {

@@ -13,6 +13,7 @@ import (
 // written together with the first frame. The name, and the id in it, is durable when it returns.
 func (l *Log) roll(first uint64) (*segmentHeader, error) {
 	l.seal()
+	l.learnSizes()
 	w := &l.w
 	spare, err := l.room()
 	if err != nil {
@@ -108,9 +109,13 @@ func (l *Log) room() (fileInfo, error) {
 // next time.
 func (l *Log) learnSizes() {
 	l.mu.Lock()
+	if !l.unsized {
+		l.mu.Unlock()
+		return
+	}
 	var list []*segment
 	for _, s := range l.segments {
-		if l.unsized && !s.sized {
+		if !s.sized {
 			list = append(list, s)
 		}
 	}

@@ -29,10 +29,6 @@ var mutants = []mutant{
 		"	err = f.Sync()\n	if cerr := f.Close()", "	if cerr := f.Close()",
 	},
 	{
-		"a segment is used again before its acknowledgement is durable", "segments.go",
-		"return s != w.cur && w.durable.covers(s.first, s.next)", "return s != w.cur && l.acks.covers(s.first, s.next)",
-	},
-	{
 		"a thinned segment is not synced", "thin.go",
 		"if err := t.f.Sync(); err != nil {", "if err := error(nil); err != nil {",
 	},
