@@ -14,6 +14,7 @@ BENCH = .
 COUNT = 1
 DAYS = 40
 STATES = 100000
+DISK_STATES = 5000
 
 # What the packages say of themselves. Two builds of one commit are the same, byte by byte.
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
@@ -24,7 +25,7 @@ IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer bench-report long crash demo clean
+.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer bench-report long crash crash-mutants demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -81,9 +82,16 @@ bench-report:
 long:
 	OBDAGENT_TEST_DAYS=$(DAYS) go test -count=1 -timeout=2h -v -run=FortyDays ./buffer
 
-# STATES power cuts of the buffer. A failure prints its seed: OBDAGENT_TEST_SEED replays it.
+# STATES power cuts of the buffer on a file system in memory, then DISK_STATES on an ext4 whose every write is recorded: as root, with
+# /dev/fuse, /dev/loop-control and mkfs.ext4. A failure prints its seed: OBDAGENT_TEST_SEED, or ARGS="-seed N -run N", replays it.
+# ARGS=-help says what can be chosen.
 crash:
 	OBDAGENT_TEST_STATES=$(STATES) go test -count=1 -timeout=2h -v -run='^TestPowerCuts$$' ./buffer
+	cd buffer/crash && go run . -states $(DISK_STATES) $(ARGS)
+
+# Buffers with a sync or a check left out, on that ext4: each has to be found.
+crash-mutants:
+	cd buffer/crash && go run . -mutants -states 2000 $(ARGS)
 
 # .deb, .rpm and .ipk for each device, into dist/. Needs what make release needs, and nothing else.
 packages: $(RELEASE_ARCHES:%=packages-%)

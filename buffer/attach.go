@@ -57,12 +57,13 @@ func (l *Log) take(r *recovered) {
 	l.next += more
 	l.inflight.first += more
 	l.open.first += more
-	l.committed = r.next
+	l.committed, l.found = r.next, r.next
 	l.acks, l.segments = r.acks, r.segments
 	l.tail, l.tailReason = r.tail, cmp.Or(r.tailReason, ReasonOverflow) // what memory had no room for
 	l.lastFrame = time.Now()
 	for _, s := range r.segments {
 		l.bytes += s.size
+		l.unsized = l.unsized || !s.sized
 		l.toSetAside = l.toSetAside || s.damaged
 	}
 	for _, f := range r.spares {

@@ -73,6 +73,9 @@ func openLater(t *testing.T, errno error, op string, before int) {
 	if e, ok, err := r.TryNext(); ok || err != nil {
 		t.Errorf("handed out: %+v, %v", e, err)
 	}
+	if next, ok := l.Found(); ok {
+		t.Errorf("found %d", next)
+	}
 	m.mu.Lock()
 	m.fail = nil
 	m.mu.Unlock()
@@ -90,6 +93,9 @@ func openLater(t *testing.T, errno error, op string, before int) {
 	}
 	if s := l.Stats(); s.State != "ok" || s.NextSeq != uint64(before+6) || len(s.LostRecords) > 0 {
 		t.Errorf("when it could be opened: %+v", s)
+	}
+	if next, ok := l.Found(); !ok || next != uint64(before+1) {
+		t.Errorf("found %d, %t, want %d", next, ok, before+1)
 	}
 	cancel()
 	if err := <-done; err != nil {

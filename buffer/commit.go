@@ -23,15 +23,17 @@ type writer struct {
 	sentBytes, sentCount int    // of Log.inflight, written and not synced
 	sentEnd              uint64 // number behind the last one sent
 
-	enc      frameEncoder
-	sent     acks   // what the last frame acknowledges
-	sentGen  uint64 // its Log.ackGen
-	durable  acks   // what the last committed frame acknowledges
-	uuid     [16]byte
-	lastID   uint64
-	written  bool       // something was committed since Open
-	spares   []fileInfo // zeros or an earlier life, of the right size
-	leftover []fileInfo // to be removed, at the latest when the disk works again
+	enc       frameEncoder
+	riding    acks   // what the next frame acknowledges
+	ridingGen uint64 // its Log.ackGen
+	sent      acks   // what the last frame acknowledges that was written
+	sentGen   uint64 // its Log.ackGen
+	durable   acks   // what the last committed frame acknowledges
+	uuid      [16]byte
+	lastID    uint64
+	written   bool       // something was committed since Open
+	spares    []fileInfo // zeros or an earlier life, of the right size
+	leftover  []fileInfo // to be removed, at the latest when the disk works again
 
 	quarantine []fileInfo // oldest first
 
@@ -180,8 +182,8 @@ func (l *Log) write(target uint64, ack bool) error {
 		}
 		ackOnly := ack && left == 0 && l.ackGen != l.ackGenOK
 		if left > 0 || ackOnly && !w.dirty { // what came later than the last frame does not ride in it
-			w.sent.copyFrom(&l.acks, maxRanges)
-			w.sentGen = l.ackGen
+			w.riding.copyFrom(&l.acks, maxRanges)
+			w.ridingGen = l.ackGen
 		}
 		l.mu.Unlock()
 
@@ -208,7 +210,7 @@ func (l *Log) write(target uint64, ack bool) error {
 // writeFrame writes one frame, into a new segment if it does not fit into the current one.
 func (l *Log) writeFrame(first uint64, count int, records []byte) error {
 	w := &l.w
-	size, err := w.enc.encode(first, count, records, &w.sent)
+	size, err := w.enc.encode(first, count, records, &w.riding)
 	if err != nil {
 		return err
 	}
@@ -239,6 +241,8 @@ func (l *Log) writeFrame(first uint64, count int, records []byte) error {
 	if err != nil {
 		return fmt.Errorf("write segment %s: %w", w.cur.name, err)
 	}
+	w.sent.copyFrom(&w.riding, maxRanges) // not before: what is synced in between does not have it
+	w.sentGen = w.ridingGen
 	w.off = at + size
 	w.dirty = true
 	w.sentBytes += len(records)

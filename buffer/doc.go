@@ -14,7 +14,8 @@
 //     made of goes. Without a spare segment to write to (the disk is full from the start) the oldest segment goes whole.
 //   - The directory never grows beyond [Options.MaxBytes]; what had to be given up is reported as a [Lost] entry.
 //   - Open never fails because of what the files contain. It decodes the last good frame only, so that it costs the same
-//     for any number of records; each segment costs the look at its name and size.
+//     for any number of records; each segment costs the look at its name. With many segments new ones are larger, so that a
+//     backlog of gigabytes opens within twice the time that the same log takes when it is drained.
 //   - A segment in which a Reader finds damage keeps a second name in the directory quarantine, before its blocks are used
 //     again: at most eight of them and an eighth of Options.MaxBytes, and none that takes a record's room.
 //   - A part of the disk that cannot be read, while the rest works, is reported as lost after three tries and ten seconds.
@@ -26,7 +27,8 @@
 // # Limits
 //
 // The last moments before a power cut, at most Options.Sync and one flush, are not promised. Acknowledgements ride in the
-// next frame, so that after a power cut some records may be handed out that were acknowledged before it.
+// next frame, so that after a power cut some records may be handed out that were acknowledged before it; where there was no
+// room for them either, they may be reported as given up.
 //
 // Storage is taken to keep what it has confirmed, and to write sectors of 512 bytes whole or not at all. Where it loses what
 // it had confirmed, a Log says so as well as it can tell:

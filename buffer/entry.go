@@ -44,7 +44,7 @@ type Stats struct {
 	NextSeq        uint64        // what the next Append will get
 	AckedBelow     uint64        // everything below is acknowledged
 	Records        uint64        // not acknowledged, committed or not; those dropped with their segment do not count, those kept by Thin are reckoned
-	Bytes          int64         // on disk, spare segments included
+	Bytes          int64         // on disk, spare segments included; between Open and Run or the first commit reckoned from their number
 	MaxBytes       int64         // bound of Bytes
 	Segments       int           // with records; spare ones are not counted
 	Quarantined    int           // damaged segments set aside

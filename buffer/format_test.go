@@ -181,6 +181,13 @@ func FuzzOpen(f *testing.F) {
 		f.Add(b[:len(b)/2], uint16(70), uint8(0xff), false)
 		name = file.Name()
 	}
+	thin, _, _ := thinBytes(f)
+	for _, b := range thin {
+		f.Add(b, uint16(0), uint8(0), false)
+		f.Add(b, uint16(0), uint8(0), true)
+		f.Add(b, uint16(64+40), uint8(1), true) // count
+		f.Add(b[:len(b)/2], uint16(70), uint8(0xff), false)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, flip uint8, repair bool) {
 		b = slices.Clone(b)
 		if int(at) < len(b) {
@@ -190,8 +197,7 @@ func FuzzOpen(f *testing.F) {
 			reseal(b[:64], 12)
 			reseal(b[64:64+48], 4)
 		}
-		m := newMemFS()
-		m.names[name] = &inode{seen: b}
+		m := fuzzDir(t, name, b, repair)
 		l, err := buffer.OpenOn(m, buffer.Options{Dir: "test", SegmentBytes: 4 << 10, MaxBytes: 1 << 20})
 		if errors.Is(err, buffer.ErrFormat) {
 			return

@@ -7,7 +7,11 @@ import "io"
 type fsys interface {
 	// Lock makes the directory and takes the named lock file for this process, or returns ErrLocked.
 	Lock(name string) (io.Closer, error)
-	// ReadDir lists the regular files, in any order, of the directory itself ("") or of one in it.
+	// Names lists the regular files, in any order.
+	Names() ([]string, error)
+	// Size returns the size of a file. With many files it takes most of the time of a ReadDir.
+	Size(name string) (int64, error)
+	// ReadDir lists the regular files with their sizes, in any order, of the directory itself ("") or of one in it.
 	ReadDir(sub string) ([]fileInfo, error)
 	// Link gives a file a second name, in a directory below, which it makes if there is none.
 	Link(from, to string) error

@@ -38,6 +38,33 @@ func (d osDir) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
+func (d osDir) Names() ([]string, error) {
+	f, err := os.Open(d.path)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := f.ReadDir(-1) // not sorted, as os.ReadDir does: the names are, by their numbers
+	_ = f.Close()                 // it was only read
+	if err != nil {
+		return nil, err
+	}
+	list := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			list = append(list, e.Name())
+		}
+	}
+	return list, nil
+}
+
+func (d osDir) Size(name string) (int64, error) {
+	info, err := os.Lstat(filepath.Join(d.path, name))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 func (d osDir) ReadDir(sub string) ([]fileInfo, error) {
 	entries, err := os.ReadDir(filepath.Join(d.path, sub))
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // changes says whether an operation writes to the disk.
-func changes(op string) bool { return op != "open" && op != "read" && op != "readdir" }
+func changes(op string) bool { return op != "open" && op != "read" && op != "readdir" && op != "stat" }
 
 // failFrom lets operations n, n+1, ... of those that op selects fail, and tells which did.
 func (m *memFS) failFrom(n, times int, errno error, selects func(op string) bool) (which *[]string) {

@@ -74,7 +74,7 @@ func inspect(dir fsys, each func(ScannedRecord) error) (*Inspection, error) {
 	var segments []*segment
 	for _, f := range files {
 		if first, id, sparse, ok := parseSegment(f.Name); ok {
-			segments = append(segments, &segment{name: f.Name, id: id, first: first, size: f.Size, sparse: sparse})
+			segments = append(segments, &segment{name: f.Name, id: id, first: first, size: f.Size, sized: true, sparse: sparse})
 			in.Bytes += f.Size
 		} else if _, _, ok := parseName(f.Name, spareExt); ok {
 			in.Spares++
@@ -100,9 +100,12 @@ func inspect(dir fsys, each func(ScannedRecord) error) (*Inspection, error) {
 	in.AckedBelow, in.AckedRanges = x.acks.below, len(x.acks.spans)
 	for i, s := range segments {
 		s.next = 0
+		x.last = true
 		if i+1 < len(segments) {
 			s.next = segments[i+1].first
-			if h, ok := readHeaderOf(dir, segments[i+1]); ok { // it knows where this one ended, and why
+			h, life := readSegmentHeader(dir, segments[i+1])
+			x.last = life == lifeNotBegun || life == lifeBegun && h.opened
+			if life == lifeBegun { // it knows where this one ended, and why
 				s.gapKnown, s.gapFrom, s.gapReason = true, h.gapFrom, h.gapReason
 			}
 		}
@@ -111,20 +114,6 @@ func inspect(dir fsys, each func(ScannedRecord) error) (*Inspection, error) {
 		}
 	}
 	return in, nil
-}
-
-func readHeaderOf(dir fsys, s *segment) (h segmentHeader, ok bool) {
-	f, err := dir.Open(s.name, false)
-	if err != nil {
-		return h, false
-	}
-	defer func() { _ = f.Close() }()
-	var b [segmentHeaderBytes]byte
-	if _, err := f.ReadAt(b[:], 0); err != nil {
-		return h, false
-	}
-	h, ok = parseSegmentHeader(b[:])
-	return h, ok && h.id == s.id
 }
 
 // newestAcks finds what is acknowledged: the last good frame of all knows it.
@@ -153,6 +142,7 @@ type inspector struct {
 	acks     acks
 	dec      frameDecoder
 	expected uint64 // number of the next record; 0: none was seen yet
+	last     bool   // whether this segment is the last one that a process wrote
 }
 
 func (x *inspector) segment(dir fsys, s *segment) error {
@@ -171,6 +161,7 @@ func (x *inspector) segment(dir fsys, s *segment) error {
 	var (
 		r       recovered
 		bad     []Damage
+		synced  int         // how many of bad have another commit behind them: they had been synced
 		pending = int64(-1) // where bytes begin that are no frame
 	)
 	life, header, err := r.readHeader(&sc, s)
@@ -205,11 +196,17 @@ func (x *inspector) segment(dir fsys, s *segment) error {
 			bad = append(bad, Damage{Segment: s.name, Offset: pending, From: x.expected, To: h.first - 1, Reason: ReasonDamaged})
 		}
 		pending = -1
+		if h.flags&flagContinued == 0 {
+			synced = len(bad)
+		}
 		info.Frames++
 		info.Used = min(at+frameHeaderBytes+int64(h.body), s.size)
 		if err := x.frame(&info, s, &h, records); err != nil {
 			return err
 		}
+	}
+	for i := synced; i < len(bad) && x.last; i++ {
+		bad[i].Reason = ReasonTorn // as Reader.whyMissing says it
 	}
 	if end := x.end(&sc, s, &info, life, &header, pending); end != nil {
 		bad = append(bad, *end)
@@ -276,8 +273,8 @@ func (x *inspector) end(sc *scanner, s *segment, info *SegmentInfo, life int, h 
 		d.Offset = 0
 		return d // the header alone: it costs no record
 	}
-	if s.next <= x.expected && info.Frames > 0 && isEnd(sc, end) && sc.dark <= end && int64(h.size) <= s.size {
-		return nil // zeros, and an earlier life behind them
+	if info.Frames > 0 && isEnd(sc, end) && sc.dark <= end && int64(h.size) <= s.size && x.acks.covers(x.expected, s.next) {
+		return nil // zeros, and an earlier life behind them; what is missing was in a segment between, which is used again
 	}
 	if s.gapKnown && s.gapFrom <= x.expected && s.gapReason != ReasonDamaged {
 		return nil // it was torn or given up; that is no damage

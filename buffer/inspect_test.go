@@ -90,6 +90,99 @@ func tree(t *testing.T, dir string) map[string]string {
 	return m
 }
 
+// TestASegmentUsedAgainIsNoDamage acknowledges a segment that has others before it, as live-first does, and looks when it is gone.
+func TestASegmentUsedAgainIsNoDamage(t *testing.T) {
+	t.Parallel()
+	dir, files, _ := segmentsOf(t)
+	firsts := make([]uint64, len(files))
+	for i, f := range files {
+		if _, err := fmt.Sscanf(filepath.Base(f), "%016x-", &firsts[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := openDir(t, dir)
+	l.Ack(firsts[1], firsts[2]-1)
+	commits(t, l, 2, 1)
+	if _, err := os.Stat(files[1]); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("it is there still: %v", err)
+	}
+	mustClose(t, l)
+	in, got := looked(t, dir)
+	if len(in.Damage) > 0 {
+		t.Errorf("%+v", in.Damage)
+	}
+	if slices.Contains(got, seqs(firsts[1], firsts[1])[0]) || !slices.Contains(got, seqs(firsts[2], firsts[2])[0]) {
+		t.Errorf("%d records: %q", len(got), got)
+	}
+}
+
+// TestInspectTellsATornCommitFromDamage tears the first frame of the last commit, of which later frames came to disk: a Reader says
+// that it was torn, and so does Inspect. With a commit behind it, it was synced: that is damage.
+func TestInspectTellsATornCommitFromDamage(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{buffer.ReasonTorn, buffer.ReasonDamaged} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			m := newMemFS()
+			opts := buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 1 << 20}
+			l := open(t, m, opts)
+			fill(t, l, 1)
+			overfill(t, l, 2)
+			for range 40 {
+				if _, err := l.Append([]byte(dense(l.Stats().NextSeq))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if reason == buffer.ReasonDamaged {
+				fill(t, l, 1)
+			}
+			mustClose(t, l)
+			b := m.names[m.segmentNames()[0]].seen
+			at := frameOffsets(b)
+			if len(m.segmentNames()) != 1 || len(at) < 4 || b[at[2]+3] != 0 || b[at[3]+3] != 1 {
+				t.Fatalf("%d segments, frames at %v: not what is to be torn", len(m.segmentNames()), at)
+			}
+			b[at[2]+100] ^= 1
+			in, err := buffer.InspectOn(m, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(in.Damage) != 1 || in.Damage[0].Reason != reason || in.Damage[0].Offset != int64(at[2]) {
+				t.Fatalf("%+v", in.Damage)
+			}
+			want := fmt.Sprintf("%d-%d %s", in.Damage[0].From, in.Damage[0].To, reason)
+			if diff := cmp.Diff([]string{want}, lostEntries(t, m, opts)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// lostEntries is what a log hands out that is no record.
+func lostEntries(t *testing.T, m *memFS, opts buffer.Options) (list []string) {
+	t.Helper()
+	l := open(t, m, opts)
+	r := l.Reader(0)
+	for {
+		e, ok, err := r.TryNext()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if e.Lost != nil {
+			list = append(list, entryText(e))
+		}
+	}
+	r.Close()
+	mustClose(t, l)
+	return list
+}
+
 func TestInspectNamesSegmentAndOffsetOfDamage(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

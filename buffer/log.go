@@ -54,7 +54,9 @@ type Log struct {
 
 	segments   []*segment // oldest first
 	bytes      int64      // of all our files but the lock
+	unsized    bool       // of some segments the size was not looked at yet
 	attached   bool       // the directory is open; until then numbers are provisional
+	found      uint64     // number behind the last record that was there then
 	tail       uint64     // number behind the last good record on disk
 	tailReason string     // why tail..committed is missing
 
@@ -77,7 +79,7 @@ type Log struct {
 }
 
 // Open opens the buffer in Options.Dir, and makes it if there is none. It reads the names of the files and the newest
-// segment. It does not fail because of what the files contain, but for [ErrFormat]; what is damaged is skipped. Where the
+// segment; the sizes of the others are looked at by Run and by the first commit. It does not fail because of what the files contain, but for [ErrFormat]; what is damaged is skipped. Where the
 // directory can not be made, locked or read, the Log begins as one whose storage failed: records stay in memory, and each
 // Commit tries again. Errors: a wrong option, [ErrLocked], [ErrFormat].
 func Open(opts Options) (*Log, error) {
@@ -210,6 +212,15 @@ func (l *Log) Committed() (next uint64) {
 	return l.committed
 }
 
+// Found returns the number behind the last record that was on disk when the directory was opened: from there on the records are
+// this Log's own. ok is false as long as the directory could not be opened. Of what a Log hands out that began so, nothing was
+// handed out before ok is true.
+func (l *Log) Found() (next uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.found, l.attached
+}
+
 // Stats returns a snapshot. It costs no disk access.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
@@ -299,6 +310,9 @@ func (l *Log) Close() error {
 // Run commits when a record has waited for Options.Sync, or a full frame is there, until ctx is done; then once more. It
 // returns nil, or ErrClosed if the log is closed before. While the storage fails it tries again, ever more rarely.
 func (l *Log) Run(ctx context.Context) error {
+	l.writing.Lock()
+	l.learnSizes()
+	l.writing.Unlock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

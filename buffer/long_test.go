@@ -38,11 +38,11 @@ func longRecord(b []byte, seq uint64, rng *rand.Rand) []byte {
 	return append(b, `,"time_src":"gnss","vin":"WVWZZZ1JZXW000001","fix":"3d","speed_src":"obd","flags":[],...`[:86]...)
 }
 
-// bestOpen is how long Open takes, at best of five.
+// bestOpen is how long Open takes, at best of twenty.
 func bestOpen(t *testing.T, opts buffer.Options) time.Duration {
 	t.Helper()
 	best := time.Hour
-	for range 5 {
+	for range 20 {
 		start := time.Now()
 		l, err := buffer.Open(opts)
 		if err != nil {
@@ -67,7 +67,6 @@ func heap() int64 {
 // It is not parallel: it measures the memory.
 func TestFortyDaysWithoutCoverageOpenAtOnceAndDrainInOrder(t *testing.T) {
 	opts := buffer.Options{Dir: t.TempDir(), MaxBytes: 64 << 30}
-	empty := bestOpen(t, buffer.Options{Dir: t.TempDir()})
 	days := longDays(t)
 	total := uint64(days * 86400 * 10)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -104,9 +103,6 @@ func TestFortyDaysWithoutCoverageOpenAtOnceAndDrainInOrder(t *testing.T) {
 	}
 
 	opened := bestOpen(t, opts)
-	if opened > 50*time.Millisecond && opened > 2*empty {
-		t.Errorf("open takes %v, %v when empty: want at most 50 ms, or twice that", opened, empty)
-	}
 
 	if l, err = buffer.Open(opts); err != nil {
 		t.Fatal(err)
@@ -148,6 +144,15 @@ func TestFortyDaysWithoutCoverageOpenAtOnceAndDrainInOrder(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d records (%.2f days at 10 Hz), %d bytes in %d segments; written in %v, opened in %v (empty %v), drained in %v, memory %+d bytes by the backlog and %+d by draining",
-		total, days, onDisk, segments, wrote.Round(time.Millisecond), opened, empty, drained.Round(time.Millisecond), full-early, grown)
+	// One that has been in use and is drained: the same directory and options, a segment and the spares.
+	empty := bestOpen(t, opts)
+	fresh := bestOpen(t, buffer.Options{Dir: t.TempDir(), MaxBytes: opts.MaxBytes})
+	if opened > 50*time.Millisecond && opened > 2*empty {
+		t.Errorf("open takes %v, %v when empty: want at most 50 ms, or twice that", opened, empty)
+	}
+	if os.Getenv("OBDAGENT_TEST_DAYS") != "" && opened > 2*empty { // who asks for the long run has time for a quiet machine
+		t.Errorf("open takes %v, %v when empty: want at most twice that", opened, empty)
+	}
+	t.Logf("%d records (%.2f days at 10 Hz), %d bytes in %d segments; written in %v, opened in %v (drained %v, never used %v), drained in %v, memory %+d bytes by the backlog and %+d by draining",
+		total, days, onDisk, segments, wrote.Round(time.Millisecond), opened, empty, fresh, drained.Round(time.Millisecond), full-early, grown)
 }

@@ -55,7 +55,7 @@ func newMemFS() *memFS {
 }
 
 func (m *memFS) check(op, name string) error {
-	if m.before != nil && op != "open" && op != "read" && op != "readdir" {
+	if m.before != nil && op != "open" && op != "read" && op != "readdir" && op != "stat" {
 		m.before(op, name)
 	}
 	if m.fail != nil {
@@ -107,6 +107,28 @@ func (m *memFS) ReadDir(sub string) ([]buffer.FileInfo, error) {
 		list = append(list, buffer.FileInfo{Name: name, Size: int64(len(n.seen))})
 	}
 	return list, nil
+}
+
+func (m *memFS) Names() ([]string, error) {
+	list, err := m.ReadDir("")
+	var names []string
+	for _, f := range list {
+		names = append(names, f.Name)
+	}
+	return names, err
+}
+
+func (m *memFS) Size(name string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.check("stat", name); err != nil {
+		return 0, err
+	}
+	n := m.names[name]
+	if n == nil {
+		return 0, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	}
+	return int64(len(n.seen)), nil
 }
 
 func (m *memFS) Create(name string) (buffer.File, error) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 )
 
@@ -28,12 +27,24 @@ func parseName(name, ext string) (first, id uint64, ok bool) {
 	if !found || len(base) != 2*nameHexChars+1 || base[nameHexChars] != '-' {
 		return 0, 0, false
 	}
-	first, err1 := strconv.ParseUint(base[:nameHexChars], 16, 64)
-	id, err2 := strconv.ParseUint(base[nameHexChars+1:], 16, 64)
-	if err1 != nil || err2 != nil || segmentName(first, id, ext) != name {
-		return 0, 0, false
+	first, ok1 := parseHex(base[:nameHexChars])
+	id, ok2 := parseHex(base[nameHexChars+1:])
+	return first, id, ok1 && ok2
+}
+
+// parseHex takes what %016x prints, and nothing else: there may be thousands of names.
+func parseHex(s string) (n uint64, ok bool) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			n = n<<4 | uint64(c-'0')
+		case c >= 'a' && c <= 'f':
+			n = n<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
 	}
-	return first, id, true
+	return n, true
 }
 
 // parseSegment is parseName for either kind of segment.
@@ -51,13 +62,14 @@ type segment struct {
 	id    uint64
 	first uint64 // number of the first record
 	next  uint64 // number behind the last one. Records in the file from here on are a failed commit's and do not count
-	size  int64  // of the file
-	end   int64  // only bytes before are read
+	size  int64  // of the file, as long as it is not sized what a new one has
+	end   int64  // only bytes before are read; likewise
 
 	gapKnown  bool   // whether the following was read from the header
 	gapFrom   uint64 // numbers from here up to first never came to disk whole
 	gapReason string // why
 	headless  bool   // its header never came to disk, so that nothing is known of a gap
+	sized     bool   // its size was looked at: Open does not, it would take most of the time
 	sparse    bool   // thinned
 	packed    bool   // sparse, and there is no room for more in it
 	earlier   bool   // written before Open

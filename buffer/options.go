@@ -22,7 +22,7 @@ const (
 type Options struct {
 	Dir          string        // created with mode 0700 if missing
 	MaxBytes     int64         // on disk, all segments together; default 512 MiB, at least four segments
-	SegmentBytes int           // default 1 MiB, 64 KiB..16 MiB, a multiple of 4 KiB
+	SegmentBytes int           // 64 KiB..16 MiB, a multiple of 4 KiB; default 1 MiB, above 512 MiB of MaxBytes 2 MiB, above 1 GiB 4 MiB
 	Sync         time.Duration // longest time between commits while there is something to commit; default 1 s
 	Overflow     Overflow      // default DropOldest
 	Logger       *slog.Logger  // details; default: discarded
@@ -40,10 +40,13 @@ var (
 const (
 	defaultMaxBytes     = 512 << 20
 	defaultSegmentBytes = 1 << 20
-	defaultSync         = time.Second
-	minSegmentBytes     = 64 << 10 // below, rolling would cost more flushes than it saves blocks
-	maxSegmentBytes     = 16 << 20 // above, Open would read too much
-	minSegments         = 4        // one written, one read, one to recycle, one to drop
+	// From manySegments on segments are made larger by default, up to this: Open reads each one's name, and the newest one whole.
+	largeSegmentBytes = 4 << 20
+	manySegments      = 512
+	defaultSync       = time.Second
+	minSegmentBytes   = 64 << 10 // below, rolling would cost more flushes than it saves blocks
+	maxSegmentBytes   = 16 << 20 // above, Open would read too much
+	minSegments       = 4        // one written, one read, one to recycle, one to drop
 )
 
 // complete returns the options with defaults filled in, or says which one is wrong.
@@ -53,6 +56,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = defaultSegmentBytes
+		for o.SegmentBytes < largeSegmentBytes && o.MaxBytes > manySegments*int64(o.SegmentBytes) {
+			o.SegmentBytes *= 2
+		}
 	}
 	if o.Sync == 0 {
 		o.Sync = defaultSync

@@ -72,6 +72,9 @@ func (l *Log) setAside() {
 		return
 	}
 	l.toSetAside = false
+	l.mu.Unlock()
+	l.learnSizes()
+	l.mu.Lock()
 	var list []*segment
 	for _, s := range l.segments {
 		if s.damaged && !s.aside {

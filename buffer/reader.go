@@ -13,6 +13,7 @@ import (
 // a time.
 type Reader struct {
 	l    *Log
+	acks *acks  // what it skips: Log.acks, or for thinning what is durable of it; Log.mu protects it
 	next uint64 // number of the next record to hand out
 
 	seg *segment // that f is of; nil if none is open
@@ -58,7 +59,7 @@ func (r *Reader) givesUp(seg *segment) bool {
 	if b.blind || b.tries < readTries || time.Since(b.since) < readPatience {
 		return false
 	}
-	if _, err := r.l.dir.ReadDir(""); err != nil {
+	if _, err := r.l.dir.Names(); err != nil {
 		return false
 	}
 	r.l.mu.Lock()
@@ -68,7 +69,7 @@ func (r *Reader) givesUp(seg *segment) bool {
 }
 
 // Reader returns a Reader that begins at record from; at 0, at the oldest record that is not acknowledged.
-func (l *Log) Reader(from uint64) *Reader { return &Reader{l: l, next: max(from, 1)} }
+func (l *Log) Reader(from uint64) *Reader { return &Reader{l: l, acks: &l.acks, next: max(from, 1)} }
 
 // Next returns the next entry, and waits for a record to be committed if there is none. Acknowledged records are skipped.
 // It returns the context's error when ctx is done, ErrClosed when the log is closed, ErrFormat when a newer version wrote
@@ -147,7 +148,7 @@ func (r *Reader) locate() (Entry, *segment, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.next = l.acks.next(r.next)
+	r.next = r.acks.next(r.next)
 	if r.next >= l.committed {
 		return Entry{}, nil, nil
 	}
@@ -182,13 +183,17 @@ func (r *Reader) locate() (Entry, *segment, error) {
 // they are in one piece, and moves on behind it. Log.mu is held.
 func (r *Reader) lose(to uint64, reason string) Entry {
 	from := r.next
-	to = min(to, r.l.acks.until(from))
+	to = min(to, r.acks.until(from))
 	if reason == ReasonDamaged {
 		r.l.noteDamage(from, to)
 	}
 	if reason != ReasonOverflow && reason != ReasonThinned { // which were counted when it happened
-		r.l.lost[reason] += r.l.damaged.missing(from, to)
-		r.l.damaged.add(from, to)
+		for at := r.l.acks.next(from); at < to; { // nobody waits for the others
+			stop := min(to, r.l.acks.until(at))
+			r.l.lost[reason] += r.l.damaged.missing(at, stop)
+			r.l.damaged.add(at, stop)
+			at = r.l.acks.next(stop)
+		}
 	}
 	r.next = to
 	return Entry{Seq: from, Lost: &Lost{From: from, To: to - 1, Reason: reason}}
@@ -213,8 +218,8 @@ func (r *Reader) read(seg *segment) (e Entry, ok bool, err error) {
 			return Entry{}, false, err
 		}
 		// The file is gone, and nothing but a person can have removed it, if the directory is still ours.
-		files, derr := r.l.dir.ReadDir("")
-		if !blind && (derr != nil || !slices.ContainsFunc(files, func(f fileInfo) bool { return f.Name == lockName })) {
+		names, derr := r.l.dir.Names()
+		if !blind && (derr != nil || !slices.Contains(names, lockName)) {
 			return Entry{}, false, err
 		}
 		r.l.mu.Lock()
@@ -356,7 +361,7 @@ func (l *Log) lastOfLife(seg *segment) bool {
 	}
 	after := l.segments[i+1]
 	l.mu.Unlock()
-	h, life := l.readSegmentHeader(after)
+	h, life := readSegmentHeader(l.dir, after)
 	return life == lifeNotBegun || life == lifeBegun && h.opened
 }
 
@@ -403,7 +408,7 @@ func (l *Log) learnGap(seg *segment) bool {
 	if after == nil {
 		return false
 	}
-	h, life := l.readSegmentHeader(after)
+	h, life := readSegmentHeader(l.dir, after)
 	from, reason := gapOf(&h, life, after.first)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -416,7 +421,7 @@ func (l *Log) learnGap(seg *segment) bool {
 
 // readGap reads from the header of a segment which numbers before it are missing, and why.
 func (l *Log) readGap(s *segment) (from uint64, reason string) {
-	h, life := l.readSegmentHeader(s)
+	h, life := readSegmentHeader(l.dir, s)
 	return gapOf(&h, life, s.first)
 }
 
@@ -428,8 +433,8 @@ func gapOf(h *segmentHeader, life int, first uint64) (from uint64, reason string
 }
 
 // readSegmentHeader reads the header of a segment, and whether it is of its present life.
-func (l *Log) readSegmentHeader(s *segment) (h segmentHeader, life int) {
-	f, err := l.dir.Open(s.name, false)
+func readSegmentHeader(dir fsys, s *segment) (h segmentHeader, life int) {
+	f, err := dir.Open(s.name, false)
 	if err != nil {
 		return h, lifeIllegible
 	}
@@ -451,7 +456,7 @@ func (l *Log) readSegmentHeader(s *segment) (h segmentHeader, life int) {
 // openSegment makes seg the open one, and takes in how far it may be read.
 func (r *Reader) openSegment(seg *segment) error {
 	r.l.mu.Lock()
-	end := seg.end
+	end, sized := seg.end, seg.sized
 	r.l.mu.Unlock()
 	if r.seg == seg {
 		r.sc.limit = end
@@ -461,6 +466,19 @@ func (r *Reader) openSegment(seg *segment) error {
 	f, err := r.l.dir.Open(seg.name, false)
 	if err != nil {
 		return fmt.Errorf("open segment %s: %w", seg.name, err)
+	}
+	if !sized {
+		size, err := f.Size()
+		if err != nil {
+			_ = f.Close() // the other error tells more
+			return fmt.Errorf("look at segment %s: %w", seg.name, err)
+		}
+		r.l.mu.Lock()
+		if !seg.gone {
+			r.l.learnSize(seg, size)
+		}
+		end = seg.end
+		r.l.mu.Unlock()
 	}
 	r.seg, r.f = seg, f
 	r.l.learnGap(seg)

@@ -32,21 +32,27 @@ type recovered struct {
 // recoverDir reads the directory and the newest segment with a good frame in it: the newest one, but after a cut in the
 // moment of a roll, or damage.
 func recoverDir(dir fsys, segmentBytes int64, log *slog.Logger) (*recovered, error) {
-	files, err := dir.ReadDir("")
+	names, err := dir.Names()
 	if err != nil {
 		return nil, fmt.Errorf("list directory: %w", err)
 	}
 	r := &recovered{tail: 1, next: 1, acks: acks{below: 1}}
 	witness, witnessName := uint64(1), ""
-	for _, f := range files {
-		if first, id, sparse, ok := parseSegment(f.Name); ok {
+	for _, name := range names {
+		if first, id, sparse, ok := parseSegment(name); ok {
 			r.lastID = max(r.lastID, id)
-			r.segments = append(r.segments, &segment{name: f.Name, id: id, first: first, size: f.Size, end: f.Size, sparse: sparse, earlier: true})
-		} else if first, id, ok := parseName(f.Name, spareExt); ok {
+			r.segments = append(r.segments, &segment{name: name, id: id, first: first, size: segmentBytes, end: segmentBytes, sparse: sparse, earlier: true})
+		} else if first, id, ok := parseName(name, spareExt); ok {
 			// A spare had records before: its name is one more witness of the numbers that are used.
 			r.lastID = max(r.lastID, id)
 			if first > witness {
-				witness, witnessName = first, f.Name
+				witness, witnessName = first, name
+			}
+			f := fileInfo{Name: name}
+			if f.Size, err = dir.Size(name); errors.Is(err, fs.ErrNotExist) {
+				continue // removed since
+			} else if err != nil {
+				return nil, fmt.Errorf("list directory: %w", err)
 			}
 			if f.Size == segmentBytes {
 				r.spares = append(r.spares, f)
@@ -170,6 +176,12 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 		return false, false, fmt.Errorf("open newest segment: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	if !s.sized {
+		if s.size, err = f.Size(); err != nil {
+			return false, false, fmt.Errorf("look at newest segment: %w", err)
+		}
+		s.end, s.sized = s.size, true
+	}
 	var sc scanner
 	sc.start(s.name, f, s.id, s.size)
 	sc.blind = true // a sector that died must not keep the agent from starting

@@ -13,6 +13,7 @@ import (
 // written together with the first frame. The name, and the id in it, is durable when it returns.
 func (l *Log) roll(first uint64) (*segmentHeader, error) {
 	l.seal()
+	l.learnSizes()
 	w := &l.w
 	spare, err := l.room()
 	if err != nil {
@@ -22,7 +23,7 @@ func (l *Log) roll(first uint64) (*segmentHeader, error) {
 	l.mu.Lock()
 	s := &segment{
 		name: segmentName(first, w.lastID, segmentExt), id: w.lastID, first: first, next: first,
-		size: spare.Size, end: segmentHeaderBytes, gapKnown: true, gapFrom: min(l.tail, first), gapReason: l.tailReason,
+		size: spare.Size, sized: true, end: segmentHeaderBytes, gapKnown: true, gapFrom: min(l.tail, first), gapReason: l.tailReason,
 	}
 	l.mu.Unlock()
 	w.spares = w.spares[:len(w.spares)-1]
@@ -102,6 +103,46 @@ func (l *Log) room() (fileInfo, error) {
 			return fileInfo{}, err
 		}
 	}
+}
+
+// learnSizes looks at the sizes of the segments that Open found. Those that it can not look at count as what a new one takes, until the
+// next time.
+func (l *Log) learnSizes() {
+	l.mu.Lock()
+	if !l.unsized {
+		l.mu.Unlock()
+		return
+	}
+	var list []*segment
+	for _, s := range l.segments {
+		if !s.sized {
+			list = append(list, s)
+		}
+	}
+	l.unsized = len(list) > 0
+	l.mu.Unlock()
+	for _, s := range list {
+		size, err := l.dir.Size(s.name)
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // one that somebody took away: readers find it
+			}
+			l.log.Warn("can not look at the sizes of segments yet", "err", err)
+			return
+		}
+		l.mu.Lock()
+		l.learnSize(s, size)
+		l.mu.Unlock()
+	}
+}
+
+// learnSize takes note of a segment's size. l.mu is held.
+func (l *Log) learnSize(s *segment, size int64) {
+	if s.sized {
+		return
+	}
+	l.bytes += size - s.size
+	s.size, s.end, s.sized = size, size, true
 }
 
 // create makes a spare file. It is filled with zeros, so that later writes allocate nothing: they can not run out of
@@ -254,7 +295,7 @@ func (l *Log) freeFile(s *segment) {
 	w := &l.w
 	l.mu.Lock()
 	damaged := s.damaged
-	keep := !s.failed && s.size == int64(l.opts.SegmentBytes) && len(w.spares) < maxSpares && l.bytes <= l.opts.MaxBytes
+	keep := !s.failed && s.sized && s.size == int64(l.opts.SegmentBytes) && len(w.spares) < maxSpares && l.bytes <= l.opts.MaxBytes
 	l.mu.Unlock()
 	info := fileInfo{Name: s.name, Size: s.size}
 	switch {

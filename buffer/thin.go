@@ -107,11 +107,13 @@ func (l *Log) thinnable() (s, before *segment) {
 	return l.segments[i], before
 }
 
-// keep reads the numbers from from on to the end of a segment.
+// keep reads the numbers from from on to the end of a segment. What is acknowledged in memory only is kept like the rest: after a
+// power cut nobody would know of the acknowledgement, and the log would say of records that have been delivered that they are lost.
 func (l *Log) keep(from uint64, s *segment) (*kept, error) {
 	k := &kept{limit: min(frameBytes, l.maxRecord), first: from, at: from, seq: from}
 	defer k.enc.release()
 	r := l.Reader(from)
+	r.acks = &l.w.durable // only the holder of Log.writing changes it, and that is who calls
 	defer r.Close()
 	for {
 		l.mu.Lock()
@@ -140,7 +142,11 @@ func (l *Log) keep(from uint64, s *segment) (*kept, error) {
 		}
 		if e.Seq%keepOneIn != 0 {
 			k.at++
-			k.passed++
+			l.mu.Lock()
+			if !l.acks.covers(e.Seq, e.Seq+1) {
+				k.passed++
+			}
+			l.mu.Unlock()
 			continue
 		}
 		if k.count > 0 && (len(k.records)+recordBytes(len(e.Data)) > k.limit || k.count == maxFrameRecords) {
@@ -255,7 +261,7 @@ func (l *Log) thinAnew(k *kept, gone []*segment) (bool, error) {
 	w.spares = w.spares[:len(w.spares)-1]
 	w.lastID++
 	t := &segment{
-		name: segmentName(first.first, w.lastID, thinExt), id: w.lastID, first: first.first, next: first.first, size: spare.Size,
+		name: segmentName(first.first, w.lastID, thinExt), id: w.lastID, first: first.first, next: first.first, size: spare.Size, sized: true,
 		end: segmentHeaderBytes, sparse: true, gapKnown: true, gapFrom: first.gapFrom, gapReason: first.gapReason,
 	}
 	h := &segmentHeader{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"syscall"
@@ -147,6 +148,71 @@ func TestThinKeepsOneInTenOfTheOldest(t *testing.T) {
 	})
 	if err != nil || len(in.Damage) > 0 || !in.Segments[0].Thinned || in.Segments[len(in.Segments)-1].Thinned {
 		t.Errorf("%v, %+v", err, in)
+	}
+}
+
+// TestThinKeepsWhatIsAcknowledgedInMemoryOnly acknowledges records while they are thinned, and cuts the power before the frame with
+// the acknowledgement is durable: those that are to be kept are there, and nobody says that they were thinned.
+func TestThinKeepsWhatIsAcknowledgedInMemoryOnly(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	l := open(t, m, thinOptions())
+	overfill(t, l, 400)
+	names := m.segmentNames()
+	var oldest, behind uint64
+	for name, to := range map[string]*uint64{names[0]: &oldest, names[1]: &behind} {
+		if _, err := fmt.Sscanf(name, "%016x-", to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rnd := rand.New(rand.NewPCG(testSeed(t), 0))
+	m.fail = func(op, name string) error {
+		if op == "open" && name == names[0] {
+			l.Ack(oldest, behind-1)
+		}
+		return nil
+	}
+	var images []*memFS
+	m.before = func(op, name string) {
+		if op == "sync" && strings.HasSuffix(name, ".seg") && m.names[names[0]] == nil && len(images) == 0 {
+			for range 20 {
+				images = append(images, m.cut(rnd))
+			}
+		}
+	}
+	overfill(t, l, 600)
+	m.fail, m.before = nil, nil
+	mustClose(t, l)
+	thinned := 0
+	for _, image := range images {
+		if image.names[names[0]] == nil {
+			thinned++
+		}
+		l := open(t, image, thinOptions())
+		got := map[uint64]bool{}
+		r := l.Reader(0)
+		for {
+			e, ok, err := r.TryNext()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				break
+			}
+			if e.Lost == nil {
+				got[e.Seq] = true
+			}
+		}
+		for n := oldest; n < behind; n++ {
+			if n%10 == 0 && !got[n] && n >= l.Stats().AckedBelow {
+				t.Fatalf("record %d is not there: %v", n, drain(t, l, 0)[:20])
+			}
+		}
+		r.Close()
+		mustClose(t, l)
+	}
+	if thinned == 0 {
+		t.Errorf("of %d images none has it thinned", len(images))
 	}
 }
 

@@ -61,8 +61,12 @@ func (u *Uplink) recall() {
 	u.kept = k
 }
 
-// keep writes what is kept, if anything of it matters now: a change of the back-off always, the count now and then.
+// keep writes what is kept, if anything of it matters now: a change of the back-off always, the count now and then. As long as the
+// disk was not there it does not: there may be a file on it that is to be read first.
 func (u *Uplink) keep(atOnce bool) {
+	if !u.diskThere {
+		return
+	}
 	k := u.kept
 	k.Attempt = min(u.attempt, keptAttempts)
 	k.Kind = ""

@@ -177,6 +177,11 @@ func (u *Uplink) abandon(jump bool) {
 	if jump {
 		from = u.log.committed()
 	}
+	u.restart(from)
+}
+
+// restart forgets what the lanes have in hand, and opens them anew.
+func (u *Uplink) restart(from uint64) {
 	for _, l := range []*lane{&u.live, &u.backlog} {
 		for _, e := range l.batch.entries {
 			for _, x := range e.lost {

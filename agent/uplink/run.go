@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"obdagent/buffer"
@@ -24,6 +25,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	defer u.stopped()
 
 	u.setState(StateStarting, "")
+	_, u.diskThere = u.log.found()
 	u.backlogEnd = u.log.committed()
 	u.open(u.backlogEnd)
 	u.urgent, u.lost, u.budgetWaits = false, nil, false
@@ -66,6 +68,33 @@ func (u *Uplink) begin() {
 	u.update(func(s *Status) { s.NextTry = u.nextTry })
 }
 
+// diskCame looks, as long as it was not there, whether the log has its disk now, and says so once: what is on it is from earlier, and
+// so is what was kept there. What the lanes may have read of it is forgotten, not acknowledged.
+func (u *Uplink) diskCame() bool {
+	if u.diskThere {
+		return false
+	}
+	next, ok := u.log.found()
+	if !ok {
+		return false
+	}
+	u.o.Log.Info("the buffer's disk is there", slog.Uint64("from", next))
+	u.diskThere, u.backlogEnd = true, next
+	u.restart(next)
+	u.count(0, 0)
+	before := u.kept
+	u.begin()
+	if k := &u.kept; k.Day == before.Day {
+		k.DayUp += before.DayUp
+		k.DayDown += before.DayDown
+		k.DayBilled += before.DayBilled
+		k.DayRecords += before.DayRecords
+		u.counted = true
+	}
+	u.count(0, 0)
+	return true
+}
+
 // stopped ends what waits for Run.
 func (u *Uplink) stopped() {
 	u.count(0, 0)
@@ -87,6 +116,7 @@ func (u *Uplink) stopped() {
 // step does one thing: waits for the back-off, sends one batch, or waits for something to send.
 func (u *Uplink) step(ctx context.Context) error {
 	draining := u.seeWaiters()
+	u.diskCame()
 	u.adjust()
 	u.relink()
 	u.count(0, 0)
@@ -100,6 +130,9 @@ func (u *Uplink) step(ctx context.Context) error {
 	}
 	if err := u.fill(&u.live); err != nil {
 		return err
+	}
+	if u.diskCame() { // meanwhile: what was read is not live
+		return nil
 	}
 	liveWaits := withhold && !u.o.LiveFirst && u.live.batch.lines > 0
 	if !liveWaits && u.due(&u.live, draining) {

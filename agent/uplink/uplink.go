@@ -22,7 +22,9 @@ type Reader interface {
 	Close()
 }
 
-// Log is what the uplink needs of a buffer. *buffer.Log is a Log[*buffer.Reader]; New infers the parameter.
+// Log is what the uplink needs of a buffer. *buffer.Log is a Log[*buffer.Reader]; New infers the parameter. One whose disk may come
+// later than Run has a method Found() (next uint64, ok bool) too, as *buffer.Log has: until ok is true it hands out nothing, and then
+// the records below next are those from earlier.
 type Log[R Reader] interface {
 	// Reader starts at from, or with 0 at the oldest record that is not acknowledged.
 	Reader(from uint64) R
@@ -54,7 +56,7 @@ type Options struct {
 	Linger    time.Duration // how long a record may wait for company; 0: not at all
 	Pack      bool          // join lines; else one line is one entry
 	Gzip      bool          // send each entry as one whole gzip member
-	LiveFirst bool          // what is appended after Run began goes before what was left from earlier; else strictly in order
+	LiveFirst bool          // what is appended after Run began goes before what was left from earlier, also if its disk comes later; else strictly in order
 
 	// DailyBytes is how many bytes may go over the wire in a day, both ways, before older records have to wait for the next
 	// day; 0: no budget. With LiveFirst new records go all the same. The sink must be a ByteCounter.
@@ -95,6 +97,7 @@ type Uplink struct {
 		reader    func(from uint64) Reader
 		ack       func(from, to uint64)
 		committed func() uint64
+		found     func() (next uint64, ok bool)
 	}
 
 	mu         sync.Mutex
@@ -108,7 +111,8 @@ type Uplink struct {
 
 	// What follows belongs to Run's goroutine.
 	live, backlog lane
-	backlogEnd    uint64 // records below it were there when Run began: they have waited long enough
+	diskThere     bool   // the log has its disk, on which StateFile is, too
+	backlogEnd    uint64 // records below it were there when Run began, or when the disk came: they have waited long enough
 	lost          []buffer.Lost
 	scratch       []byte
 	bills         Biller // the sink, if its destination charges by the entry
@@ -156,6 +160,10 @@ func New[R Reader](log Log[R], o Options) (*Uplink, error) {
 	u.log.reader = func(from uint64) Reader { return log.Reader(from) }
 	u.log.ack = log.Ack
 	u.log.committed = log.Committed
+	u.log.found = func() (uint64, bool) { return 0, true }
+	if late, ok := log.(interface{ Found() (uint64, bool) }); ok {
+		u.log.found = late.Found
+	}
 	u.bills, _ = o.Sink.(Biller)
 	u.status.State = StateStopped
 	u.pack = packer{join: o.Pack, bytes: firstCallBytes, gzip: o.Gzip, ratio: 1}

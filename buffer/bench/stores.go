@@ -47,7 +47,7 @@ var stores = []struct {
 type ours struct{ l *buffer.Log }
 
 func openOurs(_ context.Context, dir string, _ int) (store, error) {
-	l, err := buffer.Open(buffer.Options{Dir: filepath.Join(dir, "ours"), MaxBytes: 1 << 30})
+	l, err := buffer.Open(buffer.Options{Dir: filepath.Join(dir, "ours")})
 	if err != nil {
 		return nil, err
 	}
