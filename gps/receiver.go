@@ -45,7 +45,7 @@ type Options struct {
 	Listen func(ctx context.Context, network, address string) (net.PacketConn, error)
 }
 
-// A SerialPort is an open serial device. Read returns 0 bytes and no error when nothing came for a while; any error means
+// A SerialPort is an open serial device. Read may return 0 bytes and no error when nothing came for a while; any error means
 // that the device is gone. Close ends a Read.
 type SerialPort interface {
 	io.ReadWriteCloser
