@@ -60,6 +60,7 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		},
 		StateFile: filepath.Join(a.cfg.Buffer.Dir, "uplink.json"),
 		Aside:     a.setAside,
+		Pulse:     a.pulses.uplink.patient,
 		OnState: func(c uplink.StateChange) {
 			a.transition("uplink", string(c.From), string(c.To), c.Reason)
 		},

@@ -241,6 +241,26 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 	return f.build(at, 0), true
 }
 
+// Due is the earliest moment at which Tick may give a record if nothing more is told; what is told changes it.
+func (f *Fuser) Due(now time.Duration) time.Duration {
+	if !f.begun {
+		return now
+	}
+	at := f.last + f.interval()
+	if f.hasEpoch {
+		at = max(at, f.epochAt+f.patience())
+	}
+	switch m, ok := f.speed.latest(); {
+	case ok && now-m < maxSpeedAge:
+		if m-f.last < f.interval() { // then on the next answer, or when this one is too old
+			at = max(at, m+maxSpeedAge)
+		}
+	case f.live:
+		at = max(at, f.last+f.interval()+f.patience())
+	}
+	return at
+}
+
 // moment is when an epoch was, on the boottime clock: by its UTC time, where somebody vouches for it, since its sentences
 // arrive late and unevenly; else when they arrived.
 func (f *Fuser) moment(x gps.Fix, utc time.Time) time.Duration {

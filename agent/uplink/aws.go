@@ -197,6 +197,9 @@ func (s *service) failed(err error) *CallError {
 	return ce
 }
 
+// bound implements bounded.
+func (s *service) bound(size int) time.Duration { return callDeadline(size) }
+
 // callDeadline is how long a call with size decoded bytes may take.
 func callDeadline(size int) time.Duration {
 	return min(callBase+time.Duration(size*4/3/slowestBytes)*time.Second, callMost)
