@@ -37,6 +37,9 @@ type Options struct {
 	LogLevel *slog.LevelVar
 	// Credentials, if set, are used in place of the configured source of credentials.
 	Credentials *uplink.Credentials
+	// Installed, if set, is the file with AWS keys that systemd would hand over. It is read where systemd has not started this
+	// process, the file is there, and neither configuration nor environment name another.
+	Installed string
 	// DrainOnStop is how long stopping may take to deliver what is buffered; 0: it is not tried.
 	DrainOnStop time.Duration
 	// Capture, if set, gets what passes through the adapter's and the receiver's port, as JSON lines (obd.Captured; ports "obd" and "gps").

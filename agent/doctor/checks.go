@@ -315,7 +315,7 @@ func (r *run) credentials(ctx context.Context) Check {
 	u := &r.o.Config.Uplink
 	switch {
 	case r.o.Refused != nil:
-		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: besideDaemon + "; else give them: see uplink.credentials"}
+		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: r.forCredentials("give them: see uplink.credentials")}
 	case u.Kind == config.KindDirectory:
 		return Check{Level: OK, Text: "none are needed: records go to " + u.Path}
 	}
