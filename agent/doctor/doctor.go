@@ -184,8 +184,17 @@ func shown(stage status.Stage) func(*status.Snapshot) bool {
 	}
 }
 
-// bad is a check of a stage that does not do its part. text and action are said where no fault says it better.
-func (r *run) bad(stage status.Stage, text, action string) Check {
+// ofFault is a check that has found a fault of the catalogue. text is what is wrong here; empty: the fault's title.
+func ofFault(level Level, code, text string) Check {
+	f := status.Lookup(code)
+	if text == "" {
+		text = f.Title
+	}
+	return Check{Level: level, Code: code, Text: text, Action: f.Action}
+}
+
+// bad is a check of a stage that does not do its part: for the fault that the agent tells, else for another.
+func (r *run) bad(stage status.Stage, other Check) Check {
 	if r.lost != nil {
 		return Check{Level: Fail, Text: r.lost.Error(), Action: "see why the daemon has stopped: journalctl -u obdagent"}
 	}
@@ -195,7 +204,7 @@ func (r *run) bad(stage status.Stage, text, action string) Check {
 		}
 		return Check{Level: Fail, Code: a.Code, Text: a.Text, Action: a.Action}
 	}
-	return Check{Level: Fail, Text: text, Action: action}
+	return other
 }
 
 const (

@@ -45,3 +45,27 @@ func TestDueIsWhenTickGivesARecord(t *testing.T) {
 		}
 	}
 }
+
+// TestAVehicleOfWhichNobodyTellsStands: after a reload to neither car nor receiver a heartbeat comes each parked interval.
+func TestAVehicleOfWhichNobodyTellsStands(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*fusion.Options){
+		"no car and no receiver":             func(o *fusion.Options) { o.Car, o.GPS = false, false },
+		"no receiver, and a car that is off": func(o *fusion.Options) { o.GPS = false },
+	} {
+		o := fusion.Options{Interval: time.Second, ParkedInterval: time.Minute, Car: true, GPS: true}
+		d := newDrive(func(all *fusion.Options) { o.BootID, o.NewID, o.Clock = all.BootID, all.NewID, all.Clock; *all = o })
+		for s := range 10 {
+			d.epoch(time.Duration(s)*time.Second, 0, 50, nil)
+		}
+		change(&o)
+		d.SetOptions(o)
+		before := len(d.records)
+		for s := 10; s < 10+600; s++ {
+			d.take(d.Tick(time.Duration(s) * time.Second))
+		}
+		if n := len(d.records) - before; n < 9 || n > 11 {
+			t.Errorf("%s: %d records in ten minutes, want one a minute", name, n)
+		}
+	}
+}

@@ -105,11 +105,15 @@ func New(o Options) *Fuser {
 }
 
 // SetOptions changes how records are made from now on; what is known of car and receiver stays. Where there is no car any more, what it
-// told does not outlive it.
+// told does not outlive it; where nobody is left who knows of a speed, the vehicle counts as standing.
 func (f *Fuser) SetOptions(o Options) {
 	if f.opts.Car && !o.Car {
 		f.forgetCar()
 		f.live, f.vin = false, ""
+	}
+	if !o.GPS && !f.live {
+		// Nobody is left who could say that it stops.
+		f.moving, f.slow = false, false
 	}
 	f.opts = o
 }
