@@ -37,6 +37,9 @@ type Options struct {
 	LogLevel *slog.LevelVar
 	// Credentials, if set, are used in place of the configured source of credentials.
 	Credentials *uplink.Credentials
+	// Installed, if set, is the file with AWS keys that systemd would hand over. It is read where systemd has not started this
+	// process, the file is there, and neither configuration nor environment name another.
+	Installed string
 	// DrainOnStop is how long stopping may take to deliver what is buffered; 0: it is not tried.
 	DrainOnStop time.Duration
 	// Capture, if set, gets what passes through the adapter's and the receiver's port, as JSON lines (obd.Captured; ports "obd" and "gps").
@@ -44,7 +47,14 @@ type Options struct {
 	// OnRecord, if set, sees each record that the buffer has taken. It must not block.
 	OnRecord func(record.Record)
 
-	board board // what tests put in place of the board's own; zero: the board
+	systemd systemd // what tests put in its place; zero: the one that started this process
+	board   board   // what tests put in place of the board's own; zero: the board
+}
+
+// A systemd is who started the process: both are as those of go-systemd's daemon.
+type systemd struct {
+	notify   func(state string) error
+	watchdog time.Duration // within which it wants to be fed; 0: it has none
 }
 
 // A board is what a board believes of the time by itself.
@@ -83,6 +93,7 @@ type Agent struct {
 	inForce     atomic.Pointer[config.Config]  // cfg, with what was reloaded since
 	configState atomic.Pointer[status.Config]  // how that stands to the file
 	refit       atomic.Pointer[fusion.Options] // for fusion, which has not seen them yet
+	refitted    chan struct{}                  // tells fusion so
 
 	events    chan event    // from the sources to fusion
 	commit    chan struct{} // asks for a commit at once
@@ -97,7 +108,7 @@ type Agent struct {
 	curve     *fusion.Curve              // nil without record.curve; used by fuse alone
 	leftOut   atomic.Uint64              // records that curve left out
 	lag       atomic.Pointer[fusion.Lag] // of the receiver behind the car
-	beat      atomic.Int64               // boottime in ns at which fusion last did its round
+	pulses    pulses                     // for the watchdog
 
 	judging sync.Mutex     // makes snapshots one at a time
 	history status.History // guarded by judging
@@ -124,9 +135,12 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.Build.IsZero() {
 		o.Build = Floor
 	}
+	if o.systemd.notify == nil {
+		o.systemd = startedBy()
+	}
 	a := &Agent{opts: o, cfg: o.Config, log: o.Logger, started: clock.Boottime(),
 		car: newSource[obd.Car](), gps: newSource[gps.Receiver](),
-		events: make(chan event, eventQueue), commit: make(chan struct{}, 1)}
+		events: make(chan event, eventQueue), commit: make(chan struct{}, 1), refitted: make(chan struct{}, 1)}
 	a.inForce.Store(a.cfg)
 	a.configState.Store(&status.Config{})
 	a.traffic = status.NewFeed(a.now)
@@ -189,6 +203,7 @@ func (a *Agent) newCar(cfg *config.Config) (*obd.Car, error) {
 		Custom:  customPIDs(cfg),
 		Memory:  filepath.Join(a.cfg.Buffer.Dir, "obd.json"),
 		Capture: a.tap.port("obd", a.traffic.OBD),
+		Pulse:   a.pulses.car.patient,
 		Now:     clock.Boottime,
 		Claim:   a.ports.claim("car's adapter"),
 		Logger:  a.log.With("part", "obd"),
@@ -208,6 +223,7 @@ func (a *Agent) newReceiver(cfg *config.Config) (*gps.Receiver, error) {
 		Claim:   a.ports.claim("GPS"),
 		Memory:  filepath.Join(a.cfg.Buffer.Dir, "gps.json"),
 		Capture: a.tap.port("gps", a.traffic.NMEA),
+		Pulse:   a.pulses.gps.patient,
 		Logger:  a.log.With("part", "gps"),
 	})
 }
@@ -254,10 +270,16 @@ func (a *Agent) now() time.Time {
 func (a *Agent) Run(ctx context.Context) error {
 	sources := []task{
 		{"gps", func(ctx context.Context) error {
-			return a.gps.run(ctx, func(ctx context.Context, r *gps.Receiver) error { return r.Run(ctx, a.gpsHandler()) })
+			return a.gps.run(ctx, func(ctx context.Context, r *gps.Receiver) error {
+				defer a.pulses.gps.beat(0)
+				return r.Run(ctx, a.gpsHandler())
+			})
 		}},
 		{"obd", func(ctx context.Context) error {
-			return a.car.run(ctx, func(ctx context.Context, c *obd.Car) error { return c.Run(ctx, a.carHandler()) })
+			return a.car.run(ctx, func(ctx context.Context, c *obd.Car) error {
+				defer a.pulses.car.beat(0)
+				return c.Run(ctx, a.carHandler())
+			})
 		}},
 	}
 	fuser := a.newFuser()
@@ -282,8 +304,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.commitNow()
 			a.drain(ctx)
 		}},
-		{tasks: []task{{"uplink", a.uplink.Run}, {"link", a.watchLink}}},
-		{tasks: []task{{"buffer", a.buffer.Run}, {"commits", a.commits}}, after: func() {
+		{tasks: []task{{"uplink", a.runUplink}, {"link", a.watchLink}}},
+		{tasks: []task{{"buffer", a.buffer.Run}, {"commits", a.commits}, {"clock's file", a.clock.Run}}, after: func() {
 			if closed = a.buffer.Close(); closed != nil {
 				closed = fmt.Errorf("close the buffer: %w", closed)
 			}
@@ -299,6 +321,11 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) about() string {
 	return fmt.Sprintf("version %s, device %s, boot %s, obd.port %s, gps.source %s, to %s", a.opts.Version, a.deviceID, a.clock.Status().BootID,
 		a.cfg.OBD.Port, a.cfg.GPS.Source, a.uplink.Status().Sink)
+}
+
+func (a *Agent) runUplink(ctx context.Context) error {
+	defer a.pulses.uplink.beat(0)
+	return a.uplink.Run(ctx)
 }
 
 // drain delivers what is committed before the uplink is stopped, where stopping may take that long.

@@ -60,6 +60,7 @@ func (a *Agent) newUplink(ctx context.Context) (*uplink.Uplink, error) {
 		},
 		StateFile: filepath.Join(a.cfg.Buffer.Dir, "uplink.json"),
 		Aside:     a.setAside,
+		Pulse:     a.pulses.uplink.patient,
 		OnState: func(c uplink.StateChange) {
 			a.transition("uplink", string(c.From), string(c.To), c.Reason)
 		},
@@ -106,13 +107,31 @@ func (a *Agent) streamOptions() (uplink.StreamOptions, error) {
 			o.CredentialsFile = filepath.Join(dir, uplink.CredentialsFileName)
 		}
 		if o.CredentialsFile == "" {
+			o.CredentialsFile = a.installed()
+		}
+		if o.CredentialsFile == "" {
 			return o, fmt.Errorf("uplink.credentials = \"file\": there is no credential directory: put LoadCredential=%s:PATH into the unit, or name the file in uplink.credentials_file", uplink.CredentialsFileName)
 		}
 	case u.Credentials == config.CredentialsIoT:
 		o.IoT = &uplink.IoTOptions{Endpoint: u.IoT.Endpoint, RoleAlias: u.IoT.RoleAlias, Thing: u.IoT.Thing}
 		o.IoT.Cert, o.IoT.Key = identityFiles(u.IoT, os.Getenv("CREDENTIALS_DIRECTORY"))
+	case os.Getenv("AWS_SHARED_CREDENTIALS_FILE") == "":
+		o.SharedCredentials = a.installed()
 	}
 	return o, nil
+}
+
+// installed is Options.Installed where it is for this process to read; else empty.
+func (a *Agent) installed() string {
+	if a.opts.Installed == "" || os.Getenv("CREDENTIALS_DIRECTORY") != "" {
+		return ""
+	}
+	f, err := os.Open(a.opts.Installed)
+	if err != nil {
+		return "" // not there, or another user's: then they are missing
+	}
+	f.Close() //nolint:errcheck // it was only tried
+	return a.opts.Installed
 }
 
 // identityFiles are the device's certificate and key. Where they are installed they are root's alone; the systemd unit hands the daemon,

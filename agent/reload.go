@@ -136,6 +136,10 @@ func (a *Agent) adopt(cfg *config.Config, changed []string) error {
 	a.inForce.Store(cfg)
 	o := a.fusionOptions(cfg)
 	a.refit.Store(&o) // before a car comes, so that its first word is taken
+	select {
+	case a.refitted <- struct{}{}:
+	default: // it has not seen the change before this one, and will see both as one
+	}
 	for _, replace := range put {
 		replace()
 	}

@@ -24,21 +24,18 @@ const (
 	lookEvery = 5 * time.Second
 )
 
-// stalled is how long fusion may take for a round before the watchdog is no longer fed. A round takes microseconds and comes
-// at least every tickEvery.
-const stalled = 10 * time.Second
-
 // supervise writes the status log's regular line, and tells systemd that the agent is ready, how it is, and that it makes
 // progress. Outside of systemd the latter does nothing.
 func (a *Agent) supervise(ctx context.Context) error {
 	lines := time.NewTicker(logEvery)
 	defer lines.Stop()
-	watchdog := time.Duration(math.MaxInt64)
-	if interval, err := daemon.SdWatchdogEnabled(false); err == nil && interval > 0 {
-		watchdog = interval / 2 // as sd_watchdog_enabled(3) recommends
+	dog := time.Duration(math.MaxInt64)
+	if interval := a.opts.systemd.watchdog; interval > 0 {
+		dog = interval / 2 // as sd_watchdog_enabled(3) recommends
 	}
-	feed := time.NewTicker(watchdog)
+	feed := time.NewTicker(dog)
 	defer feed.Stop()
+	wedged := ""
 	looks := time.NewTicker(lookEvery)
 	defer looks.Stop()
 	a.notify(daemon.SdNotifyReady)
@@ -61,11 +58,27 @@ func (a *Agent) supervise(ctx context.Context) error {
 			s := a.Snapshot()
 			told.tell(&s)
 		case <-feed.C:
-			if clock.Boottime()-time.Duration(a.beat.Load()) < stalled {
+			was := wedged
+			if wedged = a.pulses.wedged(); wedged == "" {
 				a.notify(daemon.SdNotifyWatchdog)
+			} else if wedged != was {
+				a.log.Error("the watchdog is not fed: a task is stuck; systemd will end this process with a dump of what each part does, and start it anew", "task", wedged)
+				a.logEvent("wedged", "task", wedged)
 			}
 		}
 	}
+}
+
+// startedBy is the systemd that started this process. Where it was not systemd, telling it does nothing.
+func startedBy() systemd {
+	s := systemd{notify: func(state string) error {
+		_, err := daemon.SdNotify(false, state)
+		return err
+	}}
+	if interval, err := daemon.SdWatchdogEnabled(false); err == nil && interval > 0 {
+		s.watchdog = interval
+	}
+	return s
 }
 
 // A teller tells of what has changed since it last told: of each fault that shows or is over in a line of the status log, of the verdict
@@ -97,7 +110,7 @@ func (t *teller) tell(s *status.Snapshot) {
 }
 
 func (a *Agent) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if err := a.opts.systemd.notify(state); err != nil {
 		a.log.Warn("notify systemd", "err", err)
 	}
 }

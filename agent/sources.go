@@ -94,31 +94,37 @@ func orUnknown(s string) string {
 }
 
 const (
-	// tickEvery is how often fusion looks whether a record is due that no epoch brings.
-	tickEvery = 200 * time.Millisecond
+	// tickLeast is the least time between two looks whether a record is due that no epoch brings.
+	tickLeast = 10 * time.Millisecond
 	// wakeSpeed is the speed over ground at which a parked car is asked whether it is really parked: clearly above the noise
 	// of a receiver that stands.
 	wakeSpeed = 15 / 3.6 // m/s
 )
 
-// tick is how often fusion looks with an interval between records.
-func tick(interval time.Duration) time.Duration {
-	return min(tickEvery, max(interval/4, 10*time.Millisecond))
-}
-
-// fuse makes records of what the sources say, and appends them to the buffer.
+// fuse makes records of what the sources say, and appends them to the buffer. It is woken by what they say, and when a record is
+// due that they do not bring: a timer that looks several times a second would keep a parked van's processor from sleeping.
 func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
-	ticks := time.NewTicker(tick(a.cfg.Record.Interval))
-	defer ticks.Stop()
+	defer a.pulses.fusion.beat(0)
+	due := time.NewTimer(0)
+	defer due.Stop()
 	// refit comes before each event: a new source's must meet the options that it came with.
 	refit := func() {
 		if o := a.refit.Swap(nil); o != nil {
 			f.SetOptions(*o)
-			ticks.Reset(tick(o.Interval))
 		}
 	}
+	tick := func() {
+		now := clock.Boottime()
+		if now >= f.Due(now) {
+			r, ok := f.Tick(now)
+			a.thin(r, ok, f.Edge())
+		}
+		// After a suspend, which timers do not count, it is late by lookEvery at most.
+		wait := min(max(f.Due(now)-now, tickLeast), lookEvery)
+		due.Reset(wait)
+		a.pulses.fusion.beat(wait + fuseMost)
+	}
 	for {
-		a.beat.Store(int64(clock.Boottime()))
 		select {
 		case <-ctx.Done():
 			// The sources have stopped: what they said last is still taken.
@@ -140,10 +146,13 @@ func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
 			refit()
 			r, ok := a.feed(f, e)
 			a.thin(r, ok, f.Edge())
-		case <-ticks.C:
+			tick()
+		case <-due.C:
 			refit()
-			r, ok := f.Tick(clock.Boottime())
-			a.thin(r, ok, f.Edge())
+			tick()
+		case <-a.refitted:
+			refit()
+			tick()
 		}
 	}
 }

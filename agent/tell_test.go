@@ -25,7 +25,7 @@ func TestAFaultIsToldWhenItShowsAndWhenItIsOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{log: slog.New(slog.DiscardHandler), clock: c, status: status.NewLog(path, now, boot)}
+	a := &Agent{opts: Options{systemd: startedBy()}, log: slog.New(slog.DiscardHandler), clock: c, status: status.NewLog(path, now, boot)}
 	a.page = status.NewPage(a.Snapshot, func() bool { return false })
 	one := status.Active{Code: "OBD-NO-CAR", Severity: status.Error, Text: "the car does not answer", Action: "switch the ignition on", Since: 61}
 	two := status.Active{Code: "GPS-NO-FIX", Severity: status.Error, Text: "no position", Action: "free the antenna", Since: 180}

@@ -7,3 +7,9 @@ var PortsUnder = portsUnder
 
 // NewGpsdReader makes fixes of gpsd's reports without a connection.
 var NewGpsdReader = newGpsdReader
+
+// OpenReason says for a person why a device cannot be opened.
+var OpenReason = openReason
+
+// OpenDevice opens a serial device of the system.
+var OpenDevice = openDevice

@@ -33,6 +33,9 @@ type Options struct {
 	Candidates func() ([]string, error)
 	// Capture, if set, sees every piece that is read, with the direction rx. It must not block, and not keep data.
 	Capture func(direction string, data []byte)
+	// Pulse, if set, is told of progress, from the goroutine of Run: it will be called again within that time (0: not, as a recording has
+	// ended), unless something that Run does hangs which has a bound of its own. It must not block.
+	Pulse func(within time.Duration)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger
 
@@ -45,7 +48,7 @@ type Options struct {
 	Listen func(ctx context.Context, network, address string) (net.PacketConn, error)
 }
 
-// A SerialPort is an open serial device. Read returns 0 bytes and no error when nothing came for a while; any error means
+// A SerialPort is an open serial device. Read may return 0 bytes and no error when nothing came for a while; any error means
 // that the device is gone. Close ends a Read.
 type SerialPort interface {
 	io.ReadWriteCloser

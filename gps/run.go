@@ -110,6 +110,7 @@ func (r *Receiver) Run(ctx context.Context, h Handler) error {
 	r.handler = h
 	failures := 0
 	for ctx.Err() == nil {
+		r.pulse(0)
 		p, err := r.open(ctx)
 		if err == nil {
 			r.opened(p)
@@ -124,6 +125,9 @@ func (r *Receiver) Run(ctx context.Context, h Handler) error {
 		case ctx.Err() != nil:
 		case errors.Is(err, errEnded):
 			r.setState(StateEnded, "", err.Error())
+			if r.opt.Pulse != nil {
+				r.opt.Pulse(0)
+			}
 			<-ctx.Done()
 		case errors.Is(err, errSilent):
 			// The state says so already, and stays until something is heard.
@@ -273,10 +277,22 @@ func probeOrder(first int) []int {
 	return order
 }
 
+// roundMost bounds what Run does without looking up: listening on all ports at all line speeds takes 16 s, a connection 10 s, and the
+// handler and a small file next to nothing.
+const roundMost = 30 * time.Second
+
+// pulse tells that Run goes on, and is about to wait.
+func (r *Receiver) pulse(wait time.Duration) {
+	if r.opt.Pulse != nil {
+		r.opt.Pulse(wait + roundMost)
+	}
+}
+
 func (r *Receiver) now() time.Duration { return r.opt.Now() }
 
 // pause waits, at most until ctx is done.
 func (r *Receiver) pause(ctx context.Context, d time.Duration) {
+	r.pulse(d)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

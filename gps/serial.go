@@ -3,55 +3,55 @@ package gps
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
 )
 
-// serialReadTimeout lets a reader look up now and then, so that a port can be closed; it does not bound the session.
-const serialReadTimeout = 200 * time.Millisecond
-
 // speeds are tried in this order after the one that worked last: today's defaults first, then the standard's 4800, then
 // what is rare.
 var speeds = []int{9600, 115200, 4800, 38400, 57600, 19200, 230400}
 
-// device is a serial device of the system.
+// device is a serial device of the system. The library sets the line up; bytes go through a second descriptor and the runtime's
+// poller, so that a Read wakes nobody until there is something, takes no thread, and ends with Close. (The library's Read keeps a
+// thread in a select, and can be closed safely only with a timeout that wakes it several times a second, also in a parked van.)
 type device struct {
-	serial.Port
-	// reading is held by Read, so that Close cannot close the descriptor under it: its number could be another file by then.
-	reading sync.Mutex
-}
-
-// Read implements SerialPort.
-func (d *device) Read(p []byte) (int, error) {
-	d.reading.Lock()
-	defer d.reading.Unlock()
-	return d.Port.Read(p)
-}
-
-// Close implements SerialPort. It waits for a Read, at most serialReadTimeout.
-func (d *device) Close() error {
-	d.reading.Lock()
-	defer d.reading.Unlock()
-	return d.Port.Close()
+	port  serial.Port
+	bytes *os.File
 }
 
 func openDevice(name string, baud int) (SerialPort, error) {
-	p, err := serial.Open(name, mode(baud))
+	// First, as the library then keeps others out (TIOCEXCL), which would be us.
+	fd, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.SetReadTimeout(serialReadTimeout); err != nil {
-		return nil, errors.Join(err, p.Close())
+	port, err := serial.Open(name, mode(baud))
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
 	}
-	return &device{Port: p}, nil
+	return &device{port: port, bytes: os.NewFile(uintptr(fd), name)}, nil
 }
+
+// Read implements SerialPort.
+func (d *device) Read(p []byte) (int, error) { return d.bytes.Read(p) }
+
+// Write implements SerialPort.
+func (d *device) Write(p []byte) (int, error) {
+	if err := d.bytes.SetWriteDeadline(time.Now().Add(writeDeadline)); err != nil {
+		return 0, fmt.Errorf("set write deadline: %w", err)
+	}
+	return d.bytes.Write(p)
+}
+
+// Close implements SerialPort.
+func (d *device) Close() error { return errors.Join(d.bytes.Close(), d.port.Close()) }
 
 func mode(baud int) *serial.Mode {
 	return &serial.Mode{BaudRate: baud, DataBits: 8, Parity: serial.NoParity, StopBits: serial.OneStopBit}
@@ -59,10 +59,10 @@ func mode(baud int) *serial.Mode {
 
 // SetSpeed implements SerialPort.
 func (d *device) SetSpeed(baud int) error {
-	if err := d.SetMode(mode(baud)); err != nil {
+	if err := d.port.SetMode(mode(baud)); err != nil {
 		return err
 	}
-	return d.ResetInputBuffer()
+	return d.port.ResetInputBuffer()
 }
 
 // ignoresSpeed reports whether a device takes and sends bytes at any line speed: pseudo terminals, and USB devices of the
@@ -83,6 +83,9 @@ func realDevice(name string) string {
 // busyAdvice is what a person can do about a port in use.
 const busyAdvice = " is in use by another program (gpsd, ModemManager or a getty often hold it): obdagent doctor names it; stop it, or read a gpsd through gpsd://"
 
+// permissionAdvice is what a person can do about a port that may not be opened.
+const permissionAdvice = ": no permission; add the user to the group that owns the device (often dialout)"
+
 // openReason says for a person why a serial device cannot be opened.
 func openReason(name string, err error) string {
 	var p *serial.PortError
@@ -91,7 +94,7 @@ func openReason(name string, err error) string {
 		case serial.PortBusy:
 			return name + busyAdvice
 		case serial.PermissionDenied:
-			return name + ": no permission; add the user to the group that owns the device (often dialout)"
+			return name + permissionAdvice
 		case serial.InvalidSerialPort:
 			return name + " is not a serial port; name the receiver's in gps.source"
 		case serial.InvalidSpeed:
@@ -101,6 +104,8 @@ func openReason(name string, err error) string {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return name + busyAdvice
+	case errors.Is(err, fs.ErrPermission):
+		return name + permissionAdvice
 	case errors.Is(err, unix.EISDIR):
 		return name + " is a directory; name the receiver's serial port in gps.source"
 	}

@@ -64,7 +64,9 @@ func (r *Receiver) session(ctx context.Context, p *openPort) (err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		timer.Reset(s.next())
+		next := s.next()
+		r.pulse(next)
+		timer.Reset(next)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -151,7 +151,7 @@ func (c *Car) openOne(ctx context.Context, port string, listen bool, shown strin
 	if c.opt.Capture != nil {
 		conn = tap(conn, c.opt.Capture)
 	}
-	s := &session{conn: conn, now: c.opt.Now, log: c.opt.Logger}
+	s := &session{conn: conn, now: c.opt.Now, log: c.opt.Logger, pulse: c.opt.Pulse}
 	stop := s.watch(ctx)
 	shut := func() {
 		stop()

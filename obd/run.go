@@ -54,6 +54,7 @@ func (c *Car) Run(ctx context.Context, h Handler) error {
 		c.mu.Unlock()
 	}()
 	for tries := 0; ctx.Err() == nil; tries++ {
+		c.pulse()
 		before := c.stat()
 		useless := false // the adapter is there, and could not be worked with
 		o, err := c.open(ctx)
@@ -102,6 +103,13 @@ func sayAbsent(err error) string {
 	return err.Error()
 }
 
+// pulse tells that Run goes on.
+func (c *Car) pulse() {
+	if c.opt.Pulse != nil {
+		c.opt.Pulse(roundMost)
+	}
+}
+
 // stat looks at the configured device; nil if there is none to look at.
 func (c *Car) stat() os.FileInfo {
 	if c.opt.Dial != nil || !strings.HasPrefix(c.opt.Port, "/") {
@@ -128,6 +136,7 @@ func (c *Car) pause(ctx context.Context, tries int, before os.FileInfo, useless 
 	end := time.Now().Add(wait/2 + rand.N(wait/2+1))
 	had := c.ports(auto)
 	for ctx.Err() == nil && time.Now().Before(end) {
+		c.pulse()
 		timer := time.NewTimer(min(lookInterval, time.Until(end)))
 		select {
 		case <-ctx.Done():

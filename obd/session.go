@@ -69,7 +69,12 @@ type session struct {
 	pendingUntil time.Time
 	announces    bool // this car has said that an answer is pending
 	timer        *time.Timer
+	pulse        func(within time.Duration) // Options.Pulse
 }
+
+// roundMost bounds what Run does from one read to the next, or to the next look for a port: writes of 2 s, a connection of 5 s, the
+// handler, small files.
+const roundMost = 30 * time.Second
 
 // timing is when the parts of an exchange happened.
 type timing struct {
@@ -179,6 +184,9 @@ func (s *session) gather(ctx context.Context) {
 
 // read reads once into chunk. Its errors are ErrTimeout, ErrPortGone or that of ctx.
 func (s *session) read(ctx context.Context, deadline time.Time) (int, error) {
+	if s.pulse != nil {
+		s.pulse(time.Until(deadline) + roundMost)
+	}
 	if err := s.conn.SetReadDeadline(deadline); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrPortGone, err)
 	}

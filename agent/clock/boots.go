@@ -153,24 +153,23 @@ func loadBoots(path string) (boots, error) {
 	return b, nil
 }
 
-// save replaces the file as a whole, so that a power cut leaves either the old or the new one.
-func (b *boots) save(path string) (err error) {
-	if path == "" {
-		return nil
-	}
+// text is what the file holds.
+func (b *boots) text() (_ []byte, err error) {
 	if b.Sum, err = b.sum(); err != nil {
-		return err
+		return nil, err
 	}
 	text, err := json.MarshalIndent(b, "", " ")
-	if err != nil {
-		return err
-	}
+	return append(text, '\n'), err
+}
+
+// replace puts the file in place as a whole, so that a power cut leaves either the old or the new one.
+func replace(path string, text []byte) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(tmp, path)

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,6 +87,8 @@ type Clock struct {
 	saveErr  error
 	savedAt  time.Duration // when saving was last tried
 	file     fs.FileInfo   // of Options.Path as it was last read or written; nil: never
+	keeper   bool          // Run keeps what is learned
+	unkept   chan struct{} // tells Run that there is something
 }
 
 // Open returns a Clock that knows the offsets kept in Options.Path. An unreadable or damaged file is an error together with a
@@ -94,7 +97,7 @@ func Open(o Options) (*Clock, error) {
 	if o.BootID == "" || o.Boottime == nil || o.System == nil {
 		return nil, errors.New("clock: BootID, Boottime and System are needed")
 	}
-	c := &Clock{opts: o, source: None}
+	c := &Clock{opts: o, source: None, unkept: make(chan struct{}, 1)}
 	var err error
 	if err = c.adopt(); err != nil {
 		err = fmt.Errorf("read the clock file: %w", err)
@@ -219,7 +222,72 @@ func (c *Clock) set(src Source, offset, mono time.Duration) {
 	b.learn(pair{Mono: mono, Offset: offset})
 	c.boots.put(b)
 	c.savedAt = mono
-	if c.saveErr = c.boots.save(c.opts.Path); c.saveErr == nil && c.opts.Path != "" {
+	if c.keeper {
+		select {
+		case c.unkept <- struct{}{}:
+		default: // it has not seen the change before this one, and will keep both
+		}
+		return
+	}
+	text, err := c.boots.text()
+	if err == nil {
+		err = c.write(text)
+	}
+	c.saveErr = err
+	c.noteFile()
+}
+
+// Run keeps what is learned, until ctx is done, and then what is not kept yet. Without it whoever tells the clock of an epoch waits for the
+// disk, and with him everybody who asks for the time; a disk that fails may take a minute to say so.
+func (c *Clock) Run(ctx context.Context) error {
+	c.mu.Lock()
+	c.keeper = true
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.keeper = false
+		c.mu.Unlock()
+		select {
+		case <-c.unkept:
+			c.keep()
+		default:
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.unkept:
+			c.keep()
+		}
+	}
+}
+
+// keep writes what is known by now, without holding anybody up.
+func (c *Clock) keep() {
+	c.mu.Lock()
+	text, err := c.boots.text()
+	c.mu.Unlock()
+	if err == nil {
+		err = c.write(text)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.saveErr = err
+	c.noteFile()
+}
+
+// write replaces the file, if there is to be one.
+func (c *Clock) write(text []byte) error {
+	if c.opts.Path == "" {
+		return nil
+	}
+	return replace(c.opts.Path, text)
+}
+
+// noteFile remembers the file that was just written. c.mu is held.
+func (c *Clock) noteFile() {
+	if c.saveErr == nil && c.opts.Path != "" {
 		c.file, c.saveErr = os.Stat(c.opts.Path)
 	}
 }

@@ -2,13 +2,16 @@ package clock_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -426,4 +429,56 @@ func TestTheKernelsOwnClocks(t *testing.T) {
 	if err != nil || len(id) != 36 {
 		t.Errorf("boot id %q, %v", id, err)
 	}
+}
+
+// TestADiskThatHangsHoldsNobodyUp puts a pipe that nobody reads in the way of the clock's file: opening it lasts until somebody does.
+func TestADiskThatHangsHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	pipe := b.path + ".tmp"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skipf("no named pipes here: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- b.clock.Run(ctx) }()
+	for !b.clock.Keeping() {
+		runtime.Gosched()
+	}
+	start := b.mono
+	b.epochs(truth, 3, 0) // would never return if it waited for the disk
+	b.want(start, truth, clock.GNSS)
+	if err := b.clock.Status().SaveError; err != nil {
+		t.Errorf("while it hangs: %v", err)
+	}
+	r, err := os.Open(pipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if err := b.clock.Status().SaveError; err == nil {
+		t.Error("a pipe cannot be made durable, and is no error")
+	}
+	// Now the disk is well.
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	go func() { ran <- b.clock.Run(ctx) }()
+	for !b.clock.Keeping() {
+		runtime.Gosched()
+	}
+	b.pass(2 * time.Minute)
+	b.epochs(truth.Add(3*time.Second+2*time.Minute), 3, 0)
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if err := b.clock.Status().SaveError; err != nil {
+		t.Error(err)
+	}
+	b.start()
+	b.want(start, truth, clock.GNSS)
 }

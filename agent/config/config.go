@@ -170,11 +170,13 @@ const (
 	CredentialsIoT     = "iot"     // [uplink.iot]
 )
 
-// Where a board keeps its certificate and key: obdagent provision installs them there, and obdagent.service hands copies of them to the
-// daemon.
+// Where a board keeps its certificate and key, and its AWS keys: obdagent provision installs them there, and obdagent.service hands copies of
+// them to the daemon.
 const (
 	DeviceCert = "/etc/obdagent/cert.pem"
 	DeviceKey  = "/etc/obdagent/key.pem"
+
+	DeviceCredentials = "/etc/obdagent/credentials"
 )
 
 // Default returns the configuration of an empty file.

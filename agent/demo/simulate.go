@@ -25,6 +25,7 @@ type SimOptions struct {
 	NMEA string // a recording to replay in place of the trip's positions; empty: the trip
 	Seed uint64 // of the trip
 	Rate int    // epochs of the receiver a second, 1 to 10; 0 is 1
+	Fast bool   // adapter, car and receiver answer at once, and not in the time that real ones take
 
 	CarFaults map[elmsim.Fault]float64 // share of the adapter's replies that a fault befalls
 	GPSFaults nmeasim.Faults
@@ -36,6 +37,9 @@ const VIN = "1FTBR1XG2MKA12345"
 
 // adapterBaud is the line speed at which the adapter paces its bytes: the factory setting of an ELM327.
 const adapterBaud = 38400
+
+// receiverLatency is the time from an epoch to its first byte that a u-blox 8 takes.
+const receiverLatency = 60 * time.Millisecond
 
 // A Simulation is an adapter and a receiver on one trip.
 type Simulation struct {
@@ -49,6 +53,7 @@ type Simulation struct {
 
 	ignitionOff atomic.Bool
 	skyHidden   atomic.Bool
+	parked      atomic.Pointer[time.Time] // since when the van stands; nil: it is on its trip
 }
 
 // NewSimulation makes the simulation's ports. The trip begins now.
@@ -57,7 +62,7 @@ func NewSimulation(o SimOptions) (*Simulation, error) {
 		return nil, fmt.Errorf("rate of %d epochs a second: use 1 to 10", o.Rate)
 	}
 	s := &Simulation{opts: o, trip: NewTrip(o.Seed), started: time.Now()}
-	s.elm = elmsim.New(elmsim.Options{
+	adapter := elmsim.Options{
 		Vehicle:  func() elmsim.Vehicle { return s.At(time.Now()).instruments(!s.ignitionOff.Load()) },
 		VIN:      VIN,
 		ECUs:     []elmsim.ECU{{Address: "7E8", PIDs: enginePIDs, VIN: true}},
@@ -66,7 +71,11 @@ func NewSimulation(o SimOptions) (*Simulation, error) {
 		Baud:      adapterBaud,
 		Seed:      o.Seed,
 		FaultRate: o.CarFaults,
-	})
+	}
+	if o.Fast {
+		adapter.ECUDelay, adapter.Baud = 0, 0
+	}
+	s.elm = elmsim.New(adapter)
 	s.gps = newSocket(filepath.Join(o.Dir, "gps"), s.serveGPS)
 	if o.OBD == "" {
 		s.car = newSocket(filepath.Join(o.Dir, "car"), s.elm.Serve)
@@ -104,7 +113,15 @@ func (s State) instruments(ignition bool) elmsim.Vehicle {
 }
 
 // At is the truth at a moment.
-func (s *Simulation) At(t time.Time) State { return s.trip.At(t.Sub(s.started)) }
+func (s *Simulation) At(t time.Time) State {
+	since := s.parked.Load()
+	if since == nil || t.Before(*since) {
+		return s.trip.At(t.Sub(s.started))
+	}
+	at := s.trip.At(since.Sub(s.started))
+	at.Speed, at.RPM, at.Load, at.MAF, at.FuelRate = 0, 0, 0, 0, 0
+	return at
+}
 
 // CarPort is what obd.port must say.
 func (s *Simulation) CarPort() string {
@@ -131,6 +148,13 @@ func (s *Simulation) PullGPS(d time.Duration) { s.gps.pull(d) }
 // trip goes on, as that of a van on a ferry or a tow truck does.
 func (s *Simulation) SetIgnition(on bool) { s.ignitionOff.Store(!on) }
 
+// Park ends the trip: the van stands where it is, with its ignition off.
+func (s *Simulation) Park() {
+	now := time.Now()
+	s.parked.CompareAndSwap(nil, &now)
+	s.SetIgnition(false)
+}
+
 // SetSky says whether the receiver sees the sky, as it does at first. Without it there is no fix, but still the date: the
 // receiver's own clock goes on.
 func (s *Simulation) SetSky(free bool) { s.skyHidden.Store(!free) }
@@ -155,7 +179,11 @@ func (s *Simulation) serveGPS(ctx context.Context, port io.ReadWriteCloser) erro
 	if s.opts.NMEA != "" {
 		return replay(ctx, port, s.opts.NMEA)
 	}
-	synth := nmeasim.Synth{Rate: max(s.opts.Rate, 1), Latency: 60 * time.Millisecond, Seed: s.opts.Seed, Faults: s.opts.GPSFaults}
+	latency := receiverLatency
+	if s.opts.Fast {
+		latency = 0
+	}
+	synth := nmeasim.Synth{Rate: max(s.opts.Rate, 1), Latency: latency, Seed: s.opts.Seed, Faults: s.opts.GPSFaults}
 	return synth.Run(ctx, port, func(t time.Time) nmeasim.State {
 		if s.skyHidden.Load() {
 			return nmeasim.State{Sats: 2}

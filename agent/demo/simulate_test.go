@@ -95,7 +95,15 @@ func TestAnAdapterOnTCPAnswersWhatTheTripSays(t *testing.T) {
 	if reply := ask("010D"); !strings.Contains(strings.ReplaceAll(reply, " ", ""), "410D") {
 		t.Errorf("with the ignition on again the speed is %q", reply)
 	}
-	if n := s.Adapter().Requests; n != 3 {
+	s.Park()
+	if reply := ask("010D"); strings.Contains(strings.ReplaceAll(reply, " ", ""), "410D") {
+		t.Errorf("parked the speed is %q", reply)
+	}
+	parked := s.At(time.Now())
+	if later := s.At(time.Now().Add(time.Hour)); later != parked || parked.Speed != 0 {
+		t.Errorf("a parked van goes from %+v to %+v", parked, later)
+	}
+	if n := s.Adapter().Requests; n != 4 {
 		t.Errorf("%d requests were counted", n)
 	}
 	if err := stop(); err != nil {

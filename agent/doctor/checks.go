@@ -31,7 +31,9 @@ func (r *run) power(ctx context.Context) Check {
 	v := *r.last.Car.Voltage
 	text := fmt.Sprintf("%.1f V at the OBD socket", v)
 	if status.LowBattery(v) {
-		return Check{Level: Warn, Code: "PWR-LOW-BATTERY", Text: text + ": the vehicle's battery is nearly empty", Action: "charge it, and look what draws on it while the van stands"}
+		c := ofFault(Warn, "PWR-LOW-BATTERY", "")
+		c.Text = text + ": " + c.Text
+		return c
 	}
 	return Check{Level: OK, Text: text}
 }
@@ -141,7 +143,7 @@ func (r *run) adapter(ctx context.Context) Check {
 		return s.Car.State == "search" || s.Car.State == "live" || s.Car.State == "parked"
 	}
 	if !r.await(ctx, "the adapter to answer", waitAdapter, found, shown(status.StageCar)) {
-		return r.bad(status.StageCar, "no adapter answers", "check its plug, and obd.port")
+		return r.bad(status.StageCar, ofFault(Fail, "OBD-NO-ADAPTER", ""))
 	}
 	c := &r.last.Car
 	text := strings.TrimSpace(c.Adapter + " on " + c.Port)
@@ -163,13 +165,19 @@ func (r *run) car(ctx context.Context) Check {
 			return Check{Level: Warn, Text: "the car is parked now; it has answered before (" + vinText(c) + ")", Action: "switch the ignition on for a full test"}
 		}
 		if r.last.Car.State == "parked" && r.lost == nil {
-			return Check{Level: Fail, Code: "OBD-NO-CAR", Text: "the car does not answer: " + r.last.Car.Reason, Action: "switch the ignition on, check the OBD plug, and run this again after a minute"}
+			c := ofFault(Fail, "OBD-NO-CAR", "the car does not answer: "+r.last.Car.Reason)
+			c.Action += ", and run this again after a minute"
+			return c
 		}
-		return r.bad(status.StageCar, "the car does not answer", "switch the ignition on and check the OBD plug")
+		return r.bad(status.StageCar, ofFault(Fail, "OBD-NO-CAR", ""))
 	}
 	told := func(s *status.Snapshot) bool { return s.Car.VIN != "" && s.Car.Speed != nil }
 	if !r.await(ctx, "VIN and speed", waitSpeed, told, shown(status.StageCar)) {
-		return r.bad(status.StageCar, "the car answers, but tells no VIN or no speed", "set vehicle.vin")
+		missing := "OBD-NO-SPEED"
+		if r.last.Car.VIN == "" {
+			missing = "OBD-NO-VIN"
+		}
+		return r.bad(status.StageCar, ofFault(Fail, missing, ""))
 	}
 	c := &r.last.Car
 	return Check{Level: OK, Text: fmt.Sprintf("%s, ECU %s, %s, %.0f km/h", c.Protocol, c.ECU, vinText(c), *c.Speed)}
@@ -194,7 +202,7 @@ func (r *run) gps(ctx context.Context) Check {
 		return Check{Level: OK, Text: "none is wanted (gps.source is none)"}
 	}
 	if !r.await(ctx, "a fix", waitFix, func(s *status.Snapshot) bool { return s.GPS.State == "fix" && s.GPS.Fix != "none" }, shown(status.StageGPS)) {
-		return r.bad(status.StageGPS, "there is no fix", "give the antenna a free view of the sky")
+		return r.bad(status.StageGPS, ofFault(Fail, "GPS-NO-FIX", ""))
 	}
 	g := &r.last.GPS
 	text := "fix " + g.Fix
@@ -215,13 +223,9 @@ func (r *run) clock(ctx context.Context) Check {
 	good := func(s *status.Snapshot) bool { return s.TimeSrc == "gnss" || s.TimeSrc == "ntp" }
 	if !r.await(ctx, "the time", waitClock, good, func(*status.Snapshot) bool { return false }) {
 		if r.lost == nil && r.last.TimeSrc == "system" {
-			return Check{Level: Warn, Code: "CLK-UNVERIFIED", Text: "the time is the board's own, " + r.last.Time.Format(time.RFC3339) + ": nobody vouches for it", Action: "see to the GPS or the network"}
+			return ofFault(Warn, "CLK-UNVERIFIED", "the time is the board's own, "+r.last.Time.Format(time.RFC3339)+": nobody vouches for it")
 		}
-		c := r.bad(status.StageClock, "the time is not known", "see to the GPS or the network")
-		if c.Code == "" && r.lost == nil {
-			c.Code = "CLK-UNKNOWN"
-		}
-		return c
+		return r.bad(status.StageClock, ofFault(Fail, "CLK-UNKNOWN", ""))
 	}
 	return Check{Level: OK, Text: r.last.Time.Format(time.RFC3339) + " from " + r.last.TimeSrc}
 }
@@ -246,7 +250,7 @@ func (r *run) disk(context.Context) Check {
 		case errors.Is(err, fs.ErrPermission):
 			return Check{Level: Warn, Text: text + "; this user may not write there, the service's may", Action: "run this as root, or beside the running daemon"}
 		case err != nil:
-			return Check{Level: Fail, Code: "BUF-DISK-FAILED", Text: err.Error(), Action: "see that the disk of buffer.dir can be written"}
+			return ofFault(Fail, "BUF-DISK-FAILED", err.Error())
 		}
 	}
 	has := r.last.Buffer.Bytes
@@ -315,16 +319,17 @@ func (r *run) credentials(ctx context.Context) Check {
 	u := &r.o.Config.Uplink
 	switch {
 	case r.o.Refused != nil:
-		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: besideDaemon + "; else give them: see uplink.credentials"}
+		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: r.forCredentials("give them: see uplink.credentials")}
 	case u.Kind == config.KindDirectory:
 		return Check{Level: OK, Text: "none are needed: records go to " + u.Path}
 	}
 	r.delivered(ctx)
 	switch cause := r.last.Uplink.Cause; {
 	case r.lost != nil:
-		return r.bad(status.StageUplink, "", "")
+		return r.bad(status.StageUplink, Check{})
 	case cause == "credentials" || cause == "permission":
-		return r.bad(status.StageUplink, r.last.Uplink.Reason, "see uplink.credentials")
+		code, _ := status.Code(status.StageUplink, cause)
+		return r.bad(status.StageUplink, ofFault(Fail, code, r.last.Uplink.Reason))
 	case cause == "stream" || cause == "refused" || cause == "throttled" || r.acknowledged(&r.last):
 		return Check{Level: OK, Text: "the destination takes them (uplink.credentials = " + u.Credentials + ")"}
 	}
@@ -337,8 +342,8 @@ func (r *run) roundTrip(ctx context.Context) Check {
 		return Check{Level: Fail, Text: "no record was sent: the uplink cannot be set up", Action: "see to the credentials"}
 	}
 	if !r.delivered(ctx) {
-		return r.bad(status.StageUplink, fmt.Sprintf("no record was acknowledged (%s, %d records wait)", r.last.Uplink.State, r.last.Buffer.Records),
-			"see to clock and network; records are kept until then")
+		return r.bad(status.StageUplink, Check{Level: Fail, Text: fmt.Sprintf("no record was acknowledged (%s, %d records wait)", r.last.Uplink.State, r.last.Buffer.Records),
+			Action: "see to clock and network; records are kept until then"})
 	}
 	u := &r.last.Uplink
 	return Check{Level: OK, Text: fmt.Sprintf("%s acknowledged a record %.0f s ago; %d delivered", u.Target, *u.LastAge, u.Delivered)}

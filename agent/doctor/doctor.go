@@ -47,6 +47,8 @@ type Options struct {
 	Snapshot func(context.Context) (status.Snapshot, error)
 	// Daemon is set where that agent is the running daemon.
 	Daemon bool
+	// Superuser is set where this user may read what is root's: then an agent of the doctor's own has had the credentials that there are.
+	Superuser bool
 	// Refused is why the agent that is examined could not be given the configured uplink; nil: it was.
 	Refused error
 	// Patience bounds the whole test; default 5 minutes. Each check has a bound of its own below it.
@@ -182,25 +184,42 @@ func shown(stage status.Stage) func(*status.Snapshot) bool {
 	}
 }
 
-// bad is a check of a stage that does not do its part. text and action are said where no fault says it better.
-func (r *run) bad(stage status.Stage, text, action string) Check {
+// ofFault is a check that has found a fault of the catalogue. text is what is wrong here; empty: the fault's title.
+func ofFault(level Level, code, text string) Check {
+	f := status.Lookup(code)
+	if text == "" {
+		text = f.Title
+	}
+	return Check{Level: level, Code: code, Text: text, Action: f.Action}
+}
+
+// bad is a check of a stage that does not do its part: for the fault that the agent tells, else for another.
+func (r *run) bad(stage status.Stage, other Check) Check {
 	if r.lost != nil {
 		return Check{Level: Fail, Text: r.lost.Error(), Action: "see why the daemon has stopped: journalctl -u obdagent"}
 	}
 	if a, ok := r.fault(stage); ok {
-		if a.Code == noCredentials && !r.o.Daemon {
-			a.Action = besideDaemon + "; else " + a.Action
+		if a.Code == noCredentials {
+			a.Action = r.forCredentials(a.Action)
 		}
 		return Check{Level: Fail, Code: a.Code, Text: a.Text, Action: a.Action}
 	}
-	return Check{Level: Fail, Text: text, Action: action}
+	return other
 }
 
 const (
 	noCredentials = "UPL-NO-CREDENTIALS" // the fault of the cause "credentials"
-	// besideDaemon is what helps an agent of the doctor's own, which does not get what obdagent.service has for the daemon.
-	besideDaemon = "systemctl start obdagent, and run this beside the daemon: its unit hands it the credentials of /etc/obdagent"
+	// besideDaemon is what helps an agent of the doctor's own, whose user may not read what obdagent.service hands the daemon.
+	besideDaemon = "run this as root, which may read the credentials of /etc/obdagent, or beside the daemon, whose unit hands them over (systemctl start obdagent)"
 )
+
+// forCredentials is what to do about missing ones.
+func (r *run) forCredentials(action string) string {
+	if r.o.Daemon || r.o.Superuser {
+		return action
+	}
+	return besideDaemon + "; else " + action
+}
 
 // Line is a check for a person.
 func (c Check) Line() string {

@@ -65,6 +65,9 @@ func examine(t *testing.T, o doctor.Options, toml string, change func(*status.Sn
 	})
 	for i := range report.Checks {
 		c := &report.Checks[i]
+		if want := status.Lookup(c.Code).Action; c.Code != "" && (want == "" || !strings.Contains(c.Action, want)) {
+			t.Errorf("%s says %q for %s, of which the catalogue says %q", c.Name, c.Action, c.Code, want)
+		}
 		c.Text = regexp.MustCompile(`\d+ MiB free`).ReplaceAllString(strings.ReplaceAll(c.Text, dir, "DIR"), "N MiB free")
 	}
 	return report

@@ -105,11 +105,15 @@ func New(o Options) *Fuser {
 }
 
 // SetOptions changes how records are made from now on; what is known of car and receiver stays. Where there is no car any more, what it
-// told does not outlive it.
+// told does not outlive it; where nobody is left who knows of a speed, the vehicle counts as standing.
 func (f *Fuser) SetOptions(o Options) {
 	if f.opts.Car && !o.Car {
 		f.forgetCar()
 		f.live, f.vin = false, ""
+	}
+	if !o.GPS && !f.live {
+		// Nobody is left who could say that it stops.
+		f.moving, f.slow = false, false
 	}
 	f.opts = o
 }
@@ -239,6 +243,26 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 	}
 	f.last, f.any, f.atEdge = at, true, false
 	return f.build(at, 0), true
+}
+
+// Due is the earliest moment at which Tick may give a record if nothing more is told; what is told changes it.
+func (f *Fuser) Due(now time.Duration) time.Duration {
+	if !f.begun {
+		return now
+	}
+	at := f.last + f.interval()
+	if f.hasEpoch {
+		at = max(at, f.epochAt+f.patience())
+	}
+	switch m, ok := f.speed.latest(); {
+	case ok && now-m < maxSpeedAge:
+		if m-f.last < f.interval() { // then on the next answer, or when this one is too old
+			at = max(at, m+maxSpeedAge)
+		}
+	case f.live:
+		at = max(at, f.last+f.interval()+f.patience())
+	}
+	return at
 }
 
 // moment is when an epoch was, on the boottime clock: by its UTC time, where somebody vouches for it, since its sentences

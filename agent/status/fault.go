@@ -30,11 +30,12 @@ const (
 	StageClock  Stage = "clock"
 	StageBuffer Stage = "buffer"
 	StageUplink Stage = "uplink"
+	StageConfig Stage = "config" // no part of the way: what all of them go by
 )
 
 // Stages lists them in that order.
 func Stages() []Stage {
-	return []Stage{StagePower, StageCar, StageGPS, StageClock, StageBuffer, StageUplink}
+	return []Stage{StagePower, StageCar, StageGPS, StageClock, StageBuffer, StageUplink, StageConfig}
 }
 
 // A Fault is one thing that can go wrong. Code, Stage and Severity are a contract: scripts and alarms are made of them.
@@ -69,6 +70,14 @@ type Active struct {
 	Text     string   `json:"text"`    // what is wrong, where
 	Action   string   `json:"action"`  // the next thing to do
 	Since    float64  `json:"since_s"` // how long it has held
+}
+
+// Lookup is the fault with a code of the catalogue; the zero Fault for another.
+func Lookup(code string) Fault {
+	if i := slices.IndexFunc(faults, func(f Fault) bool { return f.Code == code }); i >= 0 {
+		return faults[i]
+	}
+	return Fault{}
 }
 
 // Faults returns every fault that there is, in the order of the stages.

@@ -28,6 +28,8 @@ const (
 	disturbed = 0.05
 	// filling is the part of buffer.max_bytes from where records will soon be lost.
 	filling = 0.8
+	// stalled is how long a record may wait for the disk, s: half a minute longer than the longest buffer.sync.
+	stalled = 90
 	// worn and wearing are eMMC's own estimates of the life used, in percent: 110 stands for more than all of it.
 	worn, wearing = 100, 80
 )
@@ -102,6 +104,11 @@ var faults = []Fault{
 	{Code: "BUF-DISK-FAILED", Stage: StageBuffer, Severity: Critical,
 		Title: "the buffer's disk does not work", Action: "see to the disk that holds buffer.dir; until then records are kept in memory only",
 		holds: func(s *Snapshot, _ *History) sign { return storage(s, "BUF-DISK-FAILED") }},
+	{Code: "BUF-DISK-STALLED", Stage: StageBuffer, Severity: Critical, DependsOn: []string{"BUF-DISK-FULL", "BUF-DISK-FAILED"},
+		Title: "the buffer's disk does not answer: records wait in memory", Action: "look in dmesg at the disk that holds buffer.dir; a card that takes minutes is about to fail: replace it",
+		holds: func(s *Snapshot, _ *History) sign {
+			return sign{on: s.Buffer.UnsyncedAge >= stalled, text: fmt.Sprintf("the buffer's disk does not answer: %d records wait in memory, the oldest for %.0f s", s.Buffer.Unsynced, s.Buffer.UnsyncedAge)}
+		}},
 	{Code: "BUF-UNREADABLE", Stage: StageBuffer, Severity: Critical, DependsOn: []string{"BUF-DISK-FAILED"}, After: afterLink,
 		Title: "records cannot be read off the buffer's disk", Action: "see to the disk that holds buffer.dir",
 		holds: func(s *Snapshot, _ *History) sign { return uplinkIs(s, "BUF-UNREADABLE") }},
@@ -168,5 +175,11 @@ var faults = []Fault{
 		holds: func(s *Snapshot, h *History) sign {
 			n := s.Uplink.Aside
 			return sign{on: h.rose("aside", n, keptLately), text: fmt.Sprintf("%d records can never be sent and were set aside", n)}
+		}},
+
+	{Code: "CFG-REFUSED", Stage: StageConfig, Severity: Error,
+		Title: "the configuration's file was changed and has a mistake: the one before is in force", Action: "correct it until obdagent config check is content, then systemctl reload obdagent; with a mistake in it the daemon would not start again",
+		holds: func(s *Snapshot, _ *History) sign {
+			return sign{on: s.Config.Refused != "", text: "the configuration's file was changed and is refused, and the one before is in force: " + s.Config.Refused}
 		}},
 }

@@ -74,9 +74,9 @@ func (s *Snapshot) rows() []row {
 	}
 	switch {
 	case s.Config.Refused != "":
-		rows = append(rows, row{"", "config", "refused", []string{"the one before is in force", s.Config.Refused}})
+		rows = append(rows, row{StageConfig, "config", "refused", []string{"the one before is in force"}})
 	case len(s.Config.RestartNeeded) > 0:
-		rows = append(rows, row{"", "config", "changed", []string{"with the next start: " + strings.Join(s.Config.RestartNeeded, " ")}})
+		rows = append(rows, row{StageConfig, "config", "changed", []string{"with the next start: " + strings.Join(s.Config.RestartNeeded, " ")}})
 	}
 	ordered := make([]row, 0, len(rows))
 	for health := range sound + 1 {

@@ -58,6 +58,8 @@ type StreamOptions struct {
 	Credentials     *Credentials
 	CredentialsFile string      // read again when it changes, see [CredentialsFileName]
 	IoT             *IoTOptions // AWS IoT credential provider
+	// SharedCredentials is the default chain's file in place of ~/.aws/credentials and of what AWS_SHARED_CREDENTIALS_FILE names; empty: those.
+	SharedCredentials string
 
 	Now         func() time.Time // for signatures and certificates; default: time.Now
 	RootCAs     *x509.CertPool   // who may vouch for the endpoint; nil: AWS_CA_BUNDLE's, else the system's
@@ -154,8 +156,13 @@ func (s *service) chooseCredentials(ctx context.Context, sessions *sessions) err
 		s.transports = append(s.transports, p.transport)
 		s.credentials = p
 	default:
+		var files []string // nil: as the environment says
+		if o.SharedCredentials != "" {
+			files = []string{o.SharedCredentials}
+		}
 		cfg, err := config.LoadDefaultConfig(ctx,
 			config.WithRegion(o.Region),
+			config.WithSharedCredentialsFiles(files),
 			config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 			// A van is no cloud machine: asking 169.254.169.254 costs seconds of silence at every try.
 			config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
@@ -196,6 +203,9 @@ func (s *service) failed(err error) *CallError {
 	}
 	return ce
 }
+
+// bound implements bounded.
+func (s *service) bound(size int) time.Duration { return callDeadline(size) }
 
 // callDeadline is how long a call with size decoded bytes may take.
 func callDeadline(size int) time.Duration {

@@ -32,6 +32,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	u.begin()
 
 	for ctx.Err() == nil {
+		u.pulse(stepMost)
 		err := u.step(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -45,6 +46,16 @@ func (u *Uplink) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stepMost bounds a step without its waits and calls: a batch of 4 MiB is encoded, and a small file written.
+const stepMost = time.Minute
+
+// pulse tells that Run goes on.
+func (u *Uplink) pulse(within time.Duration) {
+	if u.o.Pulse != nil {
+		u.o.Pulse(within)
+	}
 }
 
 // begin recalls what was kept and spreads the first calls: vans that get power in the same second (a depot's switch) send
@@ -271,6 +282,9 @@ func (u *Uplink) wait(ctx context.Context, until time.Time, l *lane) error {
 		u.mu.Unlock()
 	}()
 
+	// The wait itself is for what may never come: a record, the time, coverage.
+	u.pulse(0)
+	defer u.pulse(stepMost)
 	if l == nil {
 		<-ctx.Done()
 		return nil

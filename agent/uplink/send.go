@@ -39,6 +39,11 @@ func (u *Uplink) send(ctx context.Context, l *lane) {
 	}
 }
 
+// A bounded sink ends each call by itself.
+type bounded interface {
+	bound(size int) time.Duration // of a call with that many decoded bytes
+}
+
 // put makes one call. If ctx ends meanwhile, the call is given Options.Grace to come to its end.
 func (u *Uplink) put(ctx context.Context, entries []*entry) ([]Failure, error) {
 	data := make([][]byte, len(entries))
@@ -58,6 +63,12 @@ func (u *Uplink) put(ctx context.Context, entries []*entry) ([]Failure, error) {
 	answers := make(chan answer, 1)
 	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	most := time.Duration(0)
+	if b, ok := u.o.Sink.(bounded); ok {
+		most = b.bound(size) + stepMost // credentials may have to be fetched first, within the bound
+	}
+	u.pulse(most)
+	defer u.pulse(stepMost)
 	start := time.Now()
 	go func() {
 		f, err := u.o.Sink.Put(callCtx, data)

@@ -55,7 +55,7 @@ Exit status: 0 every check is OK or WARN, 1 a check has failed, 2 usage or confi
 
 // examine runs the test and prints it.
 func examine(c *cobra.Command, cfg *config.Config, asJSON bool, patience time.Duration) error {
-	o := doctor.Options{Config: cfg, Patience: patience, Wait: waiting(c.ErrOrStderr())}
+	o := doctor.Options{Config: cfg, Superuser: os.Geteuid() == 0, Patience: patience, Wait: waiting(c.ErrOrStderr())}
 	var printed error // the first one
 	if !asJSON {
 		o.Tell = func(check doctor.Check) {
@@ -102,7 +102,7 @@ func patient(ctx context.Context, cfg *config.Config, o *doctor.Options) (stop f
 		}
 	}
 	build := cli.ReadBuild()
-	own, err := doctor.Alone(ctx, agent.Options{Config: cfg, Version: build.Version, Build: build.Date})
+	own, err := doctor.Alone(ctx, agent.Options{Config: cfg, Version: build.Version, Build: build.Date, Installed: config.DeviceCredentials})
 	if err != nil {
 		return nil, err
 	}

@@ -162,7 +162,7 @@ func TestAHangupReadsTheConfigurationAgain(t *testing.T) {
 	if !strings.Contains(s.Config.Refused, "gps.buad") || !bothLive(s) {
 		t.Errorf("%+v", s.Config)
 	}
-	if r := obdagent(t, v.dir, "status", "--socket", "s"); !strings.Contains(r.stdout, "config   refused  the one before is in force, ") {
+	if r := obdagent(t, v.dir, "status", "--socket", "s"); !strings.Contains(r.stdout, "config   refused  the one before is in force\n") || !strings.Contains(r.stdout, "! CFG-REFUSED: ") || r.code != statusDegraded {
 		t.Errorf("status:\n%s", r.stdout)
 	}
 	// The car's section: its port is opened again. The intervals, to seldom: the records stop coming.
