@@ -26,7 +26,7 @@ const lambdaEnd = "\nprint(json.dumps(handler(json.loads(sys.argv[2]), None)))\n
 func TestTheFunctionDropsAndDatesLines(t *testing.T) {
 	t.Parallel()
 	agenttest.Require(t, "python3")
-	code := one[lambda.Function](t, deploy(t, map[string]any{"Redate": "yes"}), "Function").Code.ZipFile
+	code := one[lambda.Function](t, deployed(t, map[string]any{"Redate": "yes"}), "Function").Code.ZipFile
 	if n := len(text(code)); n == 0 || n > 4096 {
 		t.Fatalf("the function has %d characters; CloudFormation takes 4096 inline", n)
 	}

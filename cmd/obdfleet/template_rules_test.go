@@ -68,7 +68,7 @@ func TestEveryVariantOfTheTemplateFitsTheTypes(t *testing.T) {
 	for name, parameters := range variants {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := deploy(t, parameters)
+			s := deployed(t, parameters)
 			checkStream(t, s)
 			checkPolicies(t, s)
 			_, lambda := s.resources["Function"]
@@ -226,7 +226,7 @@ func checkPolicies(t *testing.T, s stack) {
 func TestTheTemplateMakesWhatUpMakes(t *testing.T) {
 	t.Parallel()
 	for _, compression := range []string{"none", "gzip"} {
-		s := deploy(t, map[string]any{"Compression": compression})
+		s := deployed(t, map[string]any{"Compression": compression})
 		st := one[kinesisfirehose.DeliveryStream](t, s, "Stream")
 		d := st.ExtendedS3DestinationConfiguration
 		w := cloud.Where{Partition: "aws", Account: "123456789012", Region: "us-east-1"}
@@ -264,7 +264,7 @@ func TestTheTemplateMakesWhatUpMakes(t *testing.T) {
 
 func TestTheTableAndItsQueriesFitTheRecords(t *testing.T) {
 	t.Parallel()
-	s := deploy(t, nil)
+	s := deployed(t, nil)
 	table := one[glue.Table](t, s, "Table")
 	var columns []string
 	for _, c := range table.TableInput.StorageDescriptor.Columns {
@@ -310,7 +310,7 @@ var dated = regexp.MustCompile(`"(\d{4}-\d\d-\d\d)"`)
 // TestLinesWithoutATimeAreInTheTable: the day that Parquet has for them must be one that the table has.
 func TestLinesWithoutATimeAreInTheTable(t *testing.T) {
 	t.Parallel()
-	s := deploy(t, variants["parquet"])
+	s := deployed(t, variants["parquet"])
 	first, _, _ := strings.Cut(one[glue.Table](t, s, "Table").TableInput.Parameters.(map[string]any)["projection.day.range"].(string), ",")
 	days := 0
 	for _, p := range one[kinesisfirehose.DeliveryStream](t, s, "Stream").ExtendedS3DestinationConfiguration.ProcessingConfiguration.Processors {
@@ -333,7 +333,7 @@ func TestLinesWithoutATimeAreInTheTable(t *testing.T) {
 func TestTwoStacksOfARegionCanBeTold(t *testing.T) {
 	t.Parallel()
 	for want, parameters := range map[string]map[string]any{"obdagent obdagent": nil, "second_1 second.1": {"DatabaseName": "second_1", "WorkGroupName": "second.1"}} {
-		s := deploy(t, parameters)
+		s := deployed(t, parameters)
 		database := one[glue.Database](t, s, "Database").DatabaseInput
 		group := one[athena.WorkGroup](t, s, "WorkGroup")
 		if got := text(database.Name) + " " + group.Name; got != want {
@@ -357,7 +357,7 @@ func TestEveryAlarmIsHeard(t *testing.T) {
 		"opensearch":      append([]string{"DeliveryToAmazonOpenSearchService.DataFreshness", "DeliveryToAmazonOpenSearchService.Success"}, direct...),
 		"json by Kinesis": {"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"},
 	} {
-		s := deploy(t, variants[name])
+		s := deployed(t, variants[name])
 		var metrics []string
 		note := func(metric *string) {
 			if metric != nil {
@@ -403,7 +403,7 @@ func TestTheTemplateIsWhatCloudFormationReads(t *testing.T) {
 		t.Errorf("%d bytes", len(text))
 	}
 	for _, name := range []string{"Bucket", "AnswersBucket"} {
-		bucket := one[s3.Bucket](t, deploy(t, nil), name)
+		bucket := one[s3.Bucket](t, deployed(t, nil), name)
 		// CloudFormation user guide, "DeletionPolicy attribute": Retain would leave the bucket of a first deployment that failed in the way of
 		// the next one. UpdateReplacePolicy knows Retain only.
 		if bucket.AWSCloudFormationDeletionPolicy != "RetainExceptOnCreate" || bucket.AWSCloudFormationUpdateReplacePolicy != "Retain" {
