@@ -18,7 +18,7 @@
 //
 // # Limits
 //
-// No Trino has run these texts in our tests: they keep to what its documentation has. A line with too many columns is damaged to
+// No Trino has run these texts in our tests. A parser with Trino's grammar takes them, and each function is in its documentation. A line with too many columns is damaged to
 // obdfleet report; a table cannot see them.
 package queries
 
