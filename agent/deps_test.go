@@ -32,6 +32,7 @@ var notOnDevice = map[string]string{
 	"github.com/aws/aws-sdk-go-v2/service/s3":     "the device writes to the stream; buckets are the desk's",
 	"github.com/aws/aws-sdk-go-v2/service/iam":    "the device has no business with roles",
 	"github.com/aws/aws-sdk-go-v2/service/athena": "asking questions is the desk's",
+	"github.com/aws/aws-sdk-go-v2/service/iot":    "identities are made at the desk; the device has one",
 	"obdagent/agent/report/page":                  "it brings html/template",
 }
 

@@ -1,6 +1,6 @@
 // Package deploy holds what goes onto a device, embedded, so that one file can install itself: the sample configuration, the
 // systemd units, the udev rules, OpenWrt's init script; and what installs them, takes them away again, and takes over a board's
-// seed at its first boot.
+// seed at its first boot, or puts it onto an image.
 //
 // # Promises
 //
@@ -13,6 +13,8 @@
 //     cut stopped them, and never leave the root they were given, whatever links an image has.
 //   - TakeSeed leaves each file of a seed on the boot partition, or installed, or both, at any moment of it. What is wrong is
 //     not installed.
+//   - Place makes an image a certain board's with TakeSeed's own work: stopped at any moment, the board that boots from it is the
+//     one that it was, or the new one, and never a part of each.
 //
 // # Limits
 //

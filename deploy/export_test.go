@@ -23,6 +23,12 @@ func (o SeedOptions) WithBefore(before func(op, file string) error) SeedOptions 
 	return o
 }
 
+// WithBefore has before called at each change of the disk.
+func (o PlaceOptions) WithBefore(before func(op, file string) error) PlaceOptions {
+	o.before = before
+	return o
+}
+
 // WithMounts has mountinfo in place of the kernel's /proc/self/mountinfo.
 func (o SeedOptions) WithMounts(mountinfo string) SeedOptions {
 	o.mounts = mountinfo

@@ -28,10 +28,12 @@ type item struct {
 	own    bool   // the user's own from the first edit on: kept as it is then, and when it was deleted
 }
 
-// Where the board's program is, and its configuration.
+// Where the board's program is, its configuration, and its identity.
 const (
 	programPath = "/usr/bin/obdagent"
 	configPath  = "/etc/obdagent/config.toml"
+	certPath    = "/etc/obdagent/cert.pem"
+	keyPath     = "/etc/obdagent/key.pem"
 )
 
 // findInit says which init system a root has.

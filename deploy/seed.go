@@ -28,6 +28,16 @@ type SeedOptions struct {
 // and boards that boot by EFI.
 var BootDirs = []string{"/boot/firmware", "/boot", "/boot/efi"}
 
+// seedDirs are all in which a seed can lie: before what a technician drops, what Place was stopped with.
+var seedDirs = append([]string{placedDir}, BootDirs...)
+
+// The files of a seed that make a board a certain one, by their names.
+const (
+	SeedConfig = "obdagent.toml"
+	SeedCert   = "obdagent-cert.pem"
+	SeedKey    = "obdagent-key.pem"
+)
+
 // A seedFile is one that a technician drops onto the boot partition.
 type seedFile struct {
 	seed string // its name there
@@ -38,9 +48,9 @@ type seedFile struct {
 // The configuration holds no secrets, and the daemon, which is a user of its own, reads it itself; the others are handed over by
 // systemd (LoadCredential=).
 var seedFiles = []seedFile{
-	{"obdagent.toml", configPath, 0o644},
-	{"obdagent-cert.pem", "/etc/obdagent/cert.pem", 0o600},
-	{"obdagent-key.pem", "/etc/obdagent/key.pem", 0o600},
+	{SeedConfig, configPath, 0o644},
+	{SeedCert, certPath, 0o600},
+	{SeedKey, keyPath, 0o600},
 	{"obdagent-credentials", "/etc/obdagent/credentials", 0o600},
 }
 
@@ -61,6 +71,7 @@ const (
 type seed struct {
 	seedFile
 	dir     string
+	name    string // where it was found, as the user knows it
 	text    []byte
 	problem error // why it was not even read
 }
@@ -78,9 +89,9 @@ func TakeSeed(o SeedOptions) (changes []Change, err error) {
 	if err := d.eraseUsed(); err != nil {
 		return nil, err
 	}
-	seeds := d.findSeeds()
+	seeds := d.findSeeds(seedDirs...)
 	if len(seeds) == 0 {
-		return nil, nil
+		return nil, d.removePlaced()
 	}
 	note := path.Join(seeds[0].dir, seedErrors)
 	err = d.checkLasting(o.mounts)
@@ -91,6 +102,17 @@ func TakeSeed(o SeedOptions) (changes []Change, err error) {
 		text := "This seed was not taken over:\r\n\r\n" + strings.ReplaceAll(err.Error(), "\n", "\r\n") + "\r\n"
 		return nil, errors.Join(err, d.write(note, []byte(text), 0o644))
 	}
+	if changes, err = d.take(seeds); err != nil {
+		return changes, err
+	}
+	if d.exists(note) {
+		err = d.remove(note)
+	}
+	return changes, errors.Join(err, d.removePlaced())
+}
+
+// take installs seeds that were found good, and erases them.
+func (d *disk) take(seeds []seed) (changes []Change, err error) {
 	if changes, err = d.installSeeds(seeds); err != nil {
 		return changes, err
 	}
@@ -101,15 +123,12 @@ func TakeSeed(o SeedOptions) (changes []Change, err error) {
 		}
 		changes = append(changes, Change{path.Join(s.dir, s.seed), "erased"})
 	}
-	if d.exists(note) {
-		err = d.remove(note)
-	}
-	return changes, err
+	return changes, nil
 }
 
-// findSeeds reads the seeds of the first boot partition that has any.
-func (d *disk) findSeeds() (seeds []seed) {
-	for _, dir := range BootDirs {
+// findSeeds reads the seeds of the first directory that has any.
+func (d *disk) findSeeds(dirs ...string) (seeds []seed) {
+	for _, dir := range dirs {
 		for _, f := range seedFiles {
 			file := path.Join(dir, f.seed)
 			text, err := d.read(file, maxSeedBytes)
@@ -120,7 +139,7 @@ func (d *disk) findSeeds() (seeds []seed) {
 				err = fmt.Errorf("%s: Windows has added %s, which it does not show: rename it to %s", d.name(file+windowsSuffix), windowsSuffix, f.seed)
 			}
 			// Editors on Windows put a mark before a text.
-			seeds = append(seeds, seed{f, dir, bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), err})
+			seeds = append(seeds, seed{f, dir, d.name(file), bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), err})
 		}
 		if len(seeds) > 0 {
 			break
@@ -134,7 +153,7 @@ func (d *disk) checkSeeds(seeds []seed, config func(string, []byte) error) error
 	var problems []error
 	effective := func(dest string) (text []byte, name string) {
 		if i := slices.IndexFunc(seeds, func(s seed) bool { return s.dest == dest }); i >= 0 {
-			return seeds[i].text, d.name(path.Join(seeds[i].dir, seeds[i].seed))
+			return seeds[i].text, seeds[i].name
 		}
 		text, err := d.read(dest, maxSeedBytes)
 		if err != nil {
@@ -144,23 +163,22 @@ func (d *disk) checkSeeds(seeds []seed, config func(string, []byte) error) error
 	}
 	pair := false
 	for _, s := range seeds {
-		name := d.name(path.Join(s.dir, s.seed))
 		if s.problem != nil {
 			problems = append(problems, s.problem)
 			continue
 		}
 		switch s.seed {
-		case "obdagent.toml":
-			problems = append(problems, config(name, s.text))
+		case SeedConfig:
+			problems = append(problems, config(s.name, s.text))
 		case "obdagent-credentials":
-			problems = append(problems, checkCredentials(name, s.text))
+			problems = append(problems, checkCredentials(s.name, s.text))
 		default:
 			pair = true
 		}
 	}
 	if pair {
-		cert, certName := effective("/etc/obdagent/cert.pem")
-		key, keyName := effective("/etc/obdagent/key.pem")
+		cert, certName := effective(certPath)
+		key, keyName := effective(keyPath)
 		problems = append(problems, checkPair(cert, certName, key, keyName))
 	}
 	return errors.Join(problems...)
@@ -170,9 +188,9 @@ func (d *disk) checkSeeds(seeds []seed, config func(string, []byte) error) error
 func checkPair(cert []byte, certName string, key []byte, keyName string) error {
 	switch {
 	case cert == nil:
-		return fmt.Errorf("%s: there is no obdagent-cert.pem to it: put the certificate beside it", keyName)
+		return fmt.Errorf("%s: there is no %s to it: put the certificate beside it", keyName, SeedCert)
 	case key == nil:
-		return fmt.Errorf("%s: there is no obdagent-key.pem to it: put the private key beside it", certName)
+		return fmt.Errorf("%s: there is no %s to it: put the private key beside it", certName, SeedKey)
 	}
 	for _, f := range []struct {
 		name, want string
@@ -279,7 +297,10 @@ func (d *disk) wipe(file string) error {
 
 // eraseUsed finishes what a power cut interrupted, here or where the boot partition was written: it may hold a key.
 func (d *disk) eraseUsed() error {
-	for _, dir := range BootDirs {
+	if err := d.removePlacing(); err != nil {
+		return err
+	}
+	for _, dir := range seedDirs {
 		for _, f := range seedFiles {
 			for _, suffix := range []string{usedSuffix, newSuffix} {
 				file := path.Join(dir, f.seed+suffix)

@@ -53,6 +53,8 @@ func have(t testing.TB, need string) error {
 		return exists(beside(t, contractPage))
 	case need == "duckdb":
 		return haveDuckDB()
+	case need == "trino":
+		return haveTrino()
 	case isModule:
 		return imports(t, module)
 	default:

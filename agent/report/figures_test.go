@@ -151,25 +151,24 @@ func TestOnlyWhatIsAskedForCounts(t *testing.T) {
 	}
 }
 
-// A re-dated Firehose record lies in the folder of its oldest line's day.
-func TestRedatedFoldersOfAWeekBeforeAreRead(t *testing.T) {
+// A re-dated Firehose record lies in the folder of its newest line's day: what a device sent together with it, of a week before too, is
+// found as what arrived late is.
+func TestWhatLiesWithNewerRecordsIsFound(t *testing.T) {
 	t.Parallel()
-	from := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	day := func(d int) time.Time { return time.Date(2026, 11, d, 0, 0, 0, 0, time.UTC) }
 	source := objects{
 		"2026/11/15/s", text(1, "2026-11-15T20:00:00.000Z", vinA, "NaN", "NaN", "1"),
-		"2026/11/16/s", text(2, "2026-11-16T20:00:00.000Z", vinA, "NaN", "NaN", "2") + text(3, "2026-11-23T06:00:00.000Z", vinA, "NaN", "NaN", "3"), // it stood for a week
-		"2026/11/23/s", text(4, "2026-11-23T06:00:10.000Z", vinA, "NaN", "NaN", "4"),
+		"2026/11/23/s", text(2, "2026-11-16T20:00:00.000Z", vinA, "NaN", "NaN", "2") + text(3, "2026-11-23T06:00:00.000Z", vinA, "NaN", "NaN", "3"), // it stood for a week
+		"2026/11/23/t", text(4, "2026-11-23T06:00:10.000Z", vinA, "NaN", "NaN", "4"),
 	}
 	for _, test := range []struct {
-		redated bool
-		folder  string
-		records int64
-		before  int
-	}{{true, "2026/11/16", 2, 1}, {false, "2026/11/22", 1, 2}} {
-		o := report.Options{From: from, Redated: test.redated}
-		r := read(t, source, o)
-		if int64(r.Total.Records) != test.records || r.Skipped.Before != test.before || o.FirstFolder() != test.folder {
-			t.Errorf("re-dated %v: %d records, %d objects before, from %s; want %d, %d, %s", test.redated, r.Total.Records, r.Skipped.Before, o.FirstFolder(), test.records, test.before, test.folder)
+		from, to time.Time
+		records  int64
+		before   int
+	}{{day(16), day(17), 1, 0}, {day(17), day(18), 0, 1}, {day(23), day(24), 2, 1}} {
+		r := read(t, source, report.Options{From: test.from, To: test.to})
+		if int64(r.Total.Records) != test.records || r.Skipped.Before != test.before {
+			t.Errorf("from %s: %d records, %d objects before; want %d, %d", test.from, r.Total.Records, r.Skipped.Before, test.records, test.before)
 		}
 	}
 }

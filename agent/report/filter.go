@@ -20,11 +20,6 @@ type filter struct {
 // that were wrong.
 const folderSlack = 75 * time.Minute
 
-// redatedSlack is how much later than its folder's day a record can be in a bucket whose objects lie by the records' own day: a
-// Firehose record goes to the day of its first dated line, and a device that was off or without coverage sends what is left of the
-// day before beside what is new. A week is for a van that stood so long.
-const redatedSlack = 7 * 24 * time.Hour
-
 func newFilter(o Options) filter {
 	f := filter{from: math.MinInt64, to: math.MaxInt64, timed: !o.From.IsZero() || !o.To.IsZero()}
 	if len(o.VINs) > 0 {
@@ -68,17 +63,14 @@ func (o Options) FirstFolder() string {
 	if o.From.IsZero() {
 		return ""
 	}
-	slack := folderSlack
-	if o.Redated {
-		slack = redatedSlack
-	}
-	return o.From.UTC().Add(-slack).Format(dayLayout)
+	return o.From.UTC().Add(-folderSlack).Format(dayLayout)
 }
 
 const dayLayout = "2006/01/02"
 
-// before says whether an object can hold nothing that From lets through: no record is delivered before it is made, or, re-dated,
-// lies much before its own day. Late ones are in the folders of later days, of which therefore none is left out.
+// before says whether an object can hold nothing that From lets through: no record is delivered before it is made, and where objects lie
+// by the records' own days a Firehose record goes to that of its newest line. Late ones are in the folders of later days, of which
+// therefore none is left out.
 func (f *filter) before(key string) bool {
 	if f.day == "" {
 		return false

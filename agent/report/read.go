@@ -47,9 +47,6 @@ type Options struct {
 	// is in neither. UnknownVIN chooses those without a VIN. Zero values choose all.
 	VINs     []string
 	From, To time.Time
-	// Redated says that objects lie by the day of the first line of each Firehose record, not by that of its arrival: From then leaves
-	// out only folders of more than seven days before.
-	Redated bool
 	// Gap is the time between two records of a vehicle above which records are missing. Default: DefaultGap.
 	Gap time.Duration
 	// Tmp is the directory for temporary files, which are needed for more than about 80,000 records and take up to 80 bytes a record.

@@ -16,6 +16,7 @@ import (
 	"obdagent/cmd/internal/cli"
 	"obdagent/cmd/obdfleet/internal/cloud"
 	"obdagent/cmd/obdfleet/internal/enroll"
+	"obdagent/deploy"
 )
 
 // An iotOpener finds the AWS IoT that a command works on, and its region.
@@ -28,6 +29,7 @@ type enrollFlags struct {
 	options enroll.Options
 	csv     string
 	boot    string
+	root    string
 }
 
 func enrollCommand(open iotOpener) *cobra.Command {
@@ -43,14 +45,17 @@ started with into a directory of its own, --dir/THING:
   obdagent-key.pem   its private key, mode 0600; it is made here and sent to nobody
   enrolled.json      what is known here of the certificate; it stays here
 
-The three first belong onto the board's boot partition; --boot copies them there. Role alias and policy are made by the template
-(obdfleet cloud template).
+The three first belong onto the board's boot partition; --boot copies them there. --root puts them onto a mounted image instead, into
+the places that they have on the board, with the owner and the modes that they have there; obdagent is installed in it before
+(obdagent install --root). An image that has another board's certificate is refused without --replace. Role alias and policy are
+made by the template (obdfleet cloud template).
 
 --csv enrols many: a file whose first line names the columns (thing, and any of vin, device_id, fuel), with a line for each board.
 It can be stopped and run again at any moment: what is done is left alone, what was begun is finished.
 
 Exit status: 0 all are enrolled, 1 some are not, 2 usage, credentials or permissions.`,
 		Example: `  obdfleet enroll van-212 --vin 1FTBR1XG2MKA12345 --boot /media/bootfs
+  obdfleet enroll van-212 --root /mnt
   obdfleet enroll --csv fleet.csv --dir boards --format json --compression gzip`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
@@ -78,13 +83,14 @@ Exit status: 0 all are enrolled, 1 some are not, 2 usage, credentials or permiss
 	p.StringVar(&f.board.Fuel, "fuel", "", "vehicle.fuel: what the car burns (default: what it tells)")
 	p.StringVar(&f.options.Dir, "dir", "boards", "where each board gets a directory of its own; keep it safe, it holds private keys")
 	p.StringVar(&f.boot, "boot", "", "a mounted boot partition to copy the board's files to")
+	p.StringVar(&f.root, "root", "", "a mounted image to put the board's files onto; only root may")
 	p.StringVar(&f.options.Target.Kind, "kind", config.KindFirehose, "uplink.kind: firehose or kinesis")
 	p.StringVar(&f.options.Target.Stream, "stream", cloud.DefaultStream, "uplink.stream")
 	p.StringVar(&f.options.Target.Format, "format", config.FormatText, "record.format: text or json")
 	p.StringVar(&f.options.Target.Compression, "compression", config.CompressionNone, "uplink.compression: none or gzip")
 	p.StringVar(&f.options.Target.RoleAlias, "role-alias", "obdagent", "the AWS IoT role alias that gives credentials")
 	p.StringVar(&f.options.Policy, "policy", "obdagent-device", "the AWS IoT policy that each certificate gets")
-	p.BoolVar(&f.options.Replace, "replace", false, "switch off the certificates that a thing has from before")
+	p.BoolVar(&f.options.Replace, "replace", false, "switch off the certificates that a thing has from before, and take the place of another board on --root")
 	p.StringVar(&f.at.Region, "region", "", "the region (default: the AWS configuration's, else "+cloud.DefaultRegion+")")
 	p.StringVar(&f.at.Endpoint, "endpoint", "", "URL of an AWS look-alike instead of Amazon's")
 	return c
@@ -96,8 +102,8 @@ func (f enrollFlags) boards(args []string) ([]enroll.Board, error) {
 		f.board.Thing = args[0]
 		return []enroll.Board{f.board}, f.board.Check()
 	}
-	if f.boot != "" || f.board != (enroll.Board{}) {
-		return nil, errors.New("--boot, --vin, --device-id and --fuel are for one board: with --csv they are columns, and boot partitions are written one by one: obdfleet enroll THING --boot DIR")
+	if f.boot != "" || f.root != "" || f.board != (enroll.Board{}) {
+		return nil, errors.New("--boot, --root, --vin, --device-id and --fuel are for one board: with --csv they are columns, and cards are written one by one: obdfleet enroll THING --boot DIR, or --root DIR")
 	}
 	file, err := os.Open(f.csv)
 	if err != nil {
@@ -110,6 +116,11 @@ func (f enrollFlags) boards(args []string) ([]enroll.Board, error) {
 func runEnroll(c *cobra.Command, open iotOpener, f enrollFlags, boards []enroll.Board) error {
 	if err := f.check(); err != nil {
 		return err
+	}
+	if f.root != "" {
+		if err := f.image(boards[0]).Check(); err != nil {
+			return cli.Failure{Err: err}
+		}
 	}
 	client, region, err := open(c.Context(), f.at)
 	if err != nil {
@@ -147,9 +158,33 @@ func runEnroll(c *cobra.Command, open iotOpener, f enrollFlags, boards []enroll.
 		if err := printed(fmt.Fprintln(c.OutOrStdout(), enrolledLine(b, r, f.boot))); err != nil {
 			return err
 		}
+		if f.root != "" {
+			if err := f.place(c, b); err != nil {
+				return err
+			}
+		}
 	}
 	if len(left.Lines) > 0 {
 		return left
+	}
+	return nil
+}
+
+// image is where a board's files go with --root.
+func (f enrollFlags) image(b enroll.Board) deploy.PlaceOptions {
+	return enroll.OntoImage(f.options.BoardDir(b), f.root, f.options.Replace)
+}
+
+// place puts a board's files onto the image, and says what became of each.
+func (f enrollFlags) place(c *cobra.Command, b enroll.Board) error {
+	changes, err := deploy.Place(f.image(b))
+	for _, change := range changes {
+		if err := printed(fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", filepath.Join(f.root, change.Path), change.What)); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return cli.Failure{Err: fmt.Errorf("%s is enrolled, and not on %s yet: %w", b.Thing, f.root, err)}
 	}
 	return nil
 }
@@ -171,6 +206,15 @@ func (f enrollFlags) check() error {
 	}
 	if f.options.Dir == "" {
 		problems = append(problems, errors.New("--dir is empty: name a directory for the boards' files"))
+	}
+	switch {
+	case f.root == "":
+	case f.boot != "":
+		problems = append(problems, errors.New("--boot and --root: choose one; what is on the boot partition takes the place of the other at the next boot"))
+	case filepath.Clean(f.root) == "/":
+		problems = append(problems, errors.New("--root / is the running system: name the directory at which an image is mounted; a running board takes its files from its boot partition (--boot)"))
+	case os.Geteuid() != 0:
+		problems = append(problems, errors.New("only root may write to an image, whose files are root's: try it with sudo"))
 	}
 	return errors.Join(problems...)
 }

@@ -3,15 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"obdagent/agent/config"
 	"obdagent/cmd/internal/cli"
 	"obdagent/cmd/obdfleet/internal/cloud"
 	"obdagent/cmd/obdfleet/internal/enroll"
 	"obdagent/cmd/obdfleet/internal/enroll/enrolltest"
+	"obdagent/deploy"
 )
 
 // enrolling runs obdfleet enroll against an AWS IoT in memory.
@@ -45,6 +48,91 @@ func TestEnrollOneOntoABootPartition(t *testing.T) {
 	status, _, errs := enrolling(t, w, "van-212", "--dir", t.TempDir())
 	if status != cli.ExitBadNews || !strings.Contains(errs, "van-212 has a certificate already") {
 		t.Errorf("status %d, said %s", status, errs)
+	}
+}
+
+// bareImage makes what matters of a root partition for another processor than this machine's, whichever that is.
+func bareImage(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	program := filepath.Join(root, "usr/lib/systemd/systemd")
+	writeFile(t, program, "\x7fELF\x02\x02\x01"+strings.Repeat("\x00", 11)+"\x00\x16path\tobdagent/cmd/obdagent\n") // S/390
+	writeFile(t, filepath.Join(root, "etc/hostname"), "van\n")
+	return root
+}
+
+// image is one in which obdagent has been installed.
+func image(t *testing.T) string {
+	t.Helper()
+	root := bareImage(t)
+	if _, err := deploy.Install(deploy.InstallOptions{Root: root, Program: filepath.Join(root, "usr/lib/systemd/systemd")}); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func TestEnrollOneOntoAnImage(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may write to an image")
+	}
+	w, dir, root := enrolltest.New(), filepath.Join(t.TempDir(), "boards"), image(t)
+	args := []string{"van-212", "--dir", dir, "--root", root}
+	for _, each := range []struct{ line, config, secret string }{{"\n", "installed, mode 0644", "installed, mode 0600"}, {", enrolled before\n", "unchanged", "unchanged"}} {
+		status, out, errs := enrolling(t, w, args...)
+		etc := root + "/etc/obdagent/"
+		want := dir + "/van-212" + each.line + etc + "config.toml: " + each.config + "\n" + etc + "cert.pem: " + each.secret + "\n" + etc + "key.pem: " + each.secret + "\n"
+		if status != cli.ExitDone || errs != "" || !strings.HasSuffix(out, want) {
+			t.Errorf("status %d, printed %q, want an end of %q; said %s", status, out, want, errs)
+		}
+	}
+	// What is there is what the configuration names and AWS has as ACTIVE.
+	cfg, err := config.Load(filepath.Join(root, "etc/obdagent/config.toml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iot := cfg.Uplink.IoT
+	if _, err := tls.LoadX509KeyPair(filepath.Join(root, iot.Cert), filepath.Join(root, iot.Key)); err != nil || iot.Thing != "van-212" {
+		t.Errorf("%+v: %v", iot, err)
+	}
+	// Another board is not put over it, and is not even made.
+	status, out, errs := enrolling(t, w, "van-213", "--dir", dir, "--root", root)
+	if status != cli.ExitBadNews || out != "" || !strings.Contains(errs, `cert.pem is another's ("van-212"): give --replace`) || len(w.Certs) != 1 {
+		t.Errorf("status %d, printed %q, said %s; %d certificates", status, out, errs, len(w.Certs))
+	}
+	if status, _, errs := enrolling(t, w, "van-213", "--dir", dir, "--root", root, "--replace"); status != cli.ExitDone || errs != "" {
+		t.Errorf("status %d, said %s", status, errs)
+	}
+	if cfg, err := config.Load(filepath.Join(root, "etc/obdagent/config.toml"), nil); err != nil || cfg.Uplink.IoT.Thing != "van-213" {
+		t.Errorf("the image is %+v's: %v", cfg.Uplink.IoT, err)
+	}
+}
+
+func TestAnImageThatCannotBeIsRefusedBeforeAnythingIsMade(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		status, _, errs := enrolling(t, enrolltest.New(), "van-1", "--dir", t.TempDir(), "--root", t.TempDir())
+		if status != cli.ExitUsage || !strings.Contains(errs, "only root may write to an image") {
+			t.Errorf("status %d, said %s", status, errs)
+		}
+		return
+	}
+	for _, test := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"--root " + t.TempDir(), cli.ExitBadNews, "holds no Linux system"},
+		{"--root " + filepath.Join(t.TempDir(), "none"), cli.ExitBadNews, "no such file or directory"},
+		{"--root " + bareImage(t), cli.ExitBadNews, "obdagent install --root"},
+		{"--root /", cli.ExitUsage, "--root / is the running system"},
+		{"--root " + image(t) + " --boot " + t.TempDir(), cli.ExitUsage, "--boot and --root: choose one"},
+	} {
+		w := enrolltest.New()
+		status, out, errs := enrolling(t, w, append([]string{"van-1", "--dir", t.TempDir()}, strings.Fields(test.args)...)...)
+		if status != test.status || out != "" || !strings.Contains(errs, test.want) || len(w.Names) != 0 {
+			t.Errorf("%s: status %d, printed %q, said %s; calls %q", test.args, status, out, errs, w.Names)
+		}
 	}
 }
 

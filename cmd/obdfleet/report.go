@@ -26,7 +26,6 @@ type reportFlags struct {
 	format    string
 	vins      []string
 	from, to  string
-	redated   bool
 	gap       time.Duration
 	tmp       string
 	draw      drawFlags
@@ -46,8 +45,7 @@ SOURCE is a directory, a file or s3://BUCKET/PREFIX; give as many as you like. O
 which, is found out line by line. Duplicates are recognised by their record_id. Damaged lines, and objects that cannot be read,
 are named and left out, as is what Firehose keeps under its error prefixes.
 
---from and --to are about the records' own times. What was delivered late is in the folders of later days, which are read for that;
-where the stream puts records into the folders of their own days, add --redated.
+--from and --to are about the records' own times. What was delivered late is in the folders of later days, which are read for that.
 
 Memory does not grow with the number of records: they are sorted through temporary files, which take about as much room as text
 lines do.
@@ -72,7 +70,6 @@ Exit status: 0 all is well, 1 no records, or lines or objects had to be left out
 	flags.StringSliceVar(&f.vins, "vin", nil, "only these vehicles; "+report.UnknownVIN+" for records without a VIN")
 	flags.StringVar(&f.from, "from", "", "only records of this time or later: a day such as 2026-11-23 (UTC), or 2026-11-23T08:00:00Z")
 	flags.StringVar(&f.to, "to", "", "only records before this time; a day is meant with all its hours")
-	flags.BoolVar(&f.redated, "redated", false, "objects lie by the records' own day (Redate=yes of the template): --from reads the folders of seven days before, too")
 	flags.DurationVar(&f.gap, "gap", report.DefaultGap, "time between two records above which some are missing")
 	flags.StringVar(&f.tmp, "tmp", "", "directory for temporary files (default: the system's, "+os.TempDir()+" here)")
 	f.draw.add(c)
@@ -179,7 +176,7 @@ func readOptions(f reportFlags) (o report.Options, err error) {
 	if f.json && f.csv {
 		return o, errors.New("--json and --csv: choose one")
 	}
-	o = report.Options{VINs: f.vins, Gap: f.gap, Tmp: f.tmp, Redated: f.redated}
+	o = report.Options{VINs: f.vins, Gap: f.gap, Tmp: f.tmp}
 	o.Fields = strings.FieldsFunc(f.fields, func(r rune) bool { return r == ',' || r == ' ' })
 	if len(o.Fields) == 0 {
 		return o, errors.New("--fields is empty: name the columns, such as " + strings.Join(report.DefaultFields(), ","))

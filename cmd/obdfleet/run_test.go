@@ -96,18 +96,6 @@ func TestReportOfADirectory(t *testing.T) {
 	}
 }
 
-func TestReportOfARedatedDirectory(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "2026/11/20/gps-delivery-stream-1"), drive)
-	for want, flags := range map[string][]string{`"records":3,`: {"--redated"}, `"records":0,`: nil} {
-		_, out, errs := obdfleet(t, append([]string{"report", dir, "--from", "2026-11-23", "--json"}, flags...)...)
-		if plain := strings.Join(strings.Fields(out), ""); !strings.Contains(plain, want) {
-			t.Errorf("%q: %s, %s; want %s", flags, out, errs, want)
-		}
-	}
-}
-
 func TestBadNewsIsStatus1AndOneLineEach(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -17,7 +17,7 @@ func cloudTemplateCommand() *cobra.Command {
 table and saved queries for Athena; a Lambda function, Parquet, OpenSearch, Redshift and a Kinesis data stream as the source are
 options of it. docs/cloud.md says how to use it.`,
 		Example: `  obdfleet cloud template > obdagent.yaml
-  aws cloudformation deploy --stack-name obdagent --template-file obdagent.yaml --s3-bucket BUCKET --capabilities CAPABILITY_NAMED_IAM`,
+  aws cloudformation deploy --stack-name obdagent --template-file obdagent.yaml --capabilities CAPABILITY_NAMED_IAM`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			text, err := template.Template()

@@ -26,13 +26,14 @@ const lambdaEnd = "\nprint(json.dumps(handler(json.loads(sys.argv[2]), None)))\n
 func TestTheFunctionDropsAndDatesLines(t *testing.T) {
 	t.Parallel()
 	agenttest.Require(t, "python3")
-	code := one[lambda.Function](t, deploy(t, map[string]any{"Redate": "yes"}), "Function").Code.ZipFile
+	code := one[lambda.Function](t, deployed(t, map[string]any{"Redate": "yes"}), "Function").Code.ZipFile
 	if n := len(text(code)); n == 0 || n > 4096 {
 		t.Fatalf("the function has %d characters; CloudFormation takes 4096 inline", n)
 	}
 	const old = "939ed1d1-1740-420c-8906-000000000001 2026-11-20T23:59:59.000Z WVWZZZ1JZXW000001 10.0000000 50.0000000 36\n"
 	const other = "939ed1d1-1740-420c-8906-000000000003 2026-11-21T00:00:01.000Z 4FTEX4944AKL84429 106.9447146 -6.3385652 25\n"
 	const object = `{"record_id":"939ed1d1-1740-420c-8906-000000000004","timestamp":"2026-11-22T08:00:01.000Z","vin":"WVWZZZ1JZXW000001"}` + "\n"
+	const future = `{"record_id":"939ed1d1-1740-420c-8906-000000000006","timestamp":"2038-01-19T03:14:07.000Z","vin":"WVWZZZ1JZXW000001"}` + "\n"
 	const undated = `{"record_id":"939ed1d1-1740-420c-8906-000000000005","timestamp":null,"vin":null}` + "\n"
 	const damaged = "rubbish\n\xff\n"
 	run := func(keep, redate string, data ...string) (answers []lambdaAnswer) {
@@ -45,7 +46,7 @@ func TestTheFunctionDropsAndDatesLines(t *testing.T) {
 			Records []map[string]any `json:"records"`
 		}
 		for i, d := range data {
-			event.Records = append(event.Records, map[string]any{"recordId": fmt.Sprint(i), "approximateArrivalTimestamp": 1764000000000, "data": base64.StdEncoding.EncodeToString([]byte(d))})
+			event.Records = append(event.Records, map[string]any{"recordId": fmt.Sprint(i), "approximateArrivalTimestamp": time.Date(2026, 11, 23, 0, 0, 1, 0, time.UTC).UnixMilli(), "data": base64.StdEncoding.EncodeToString([]byte(d))})
 		}
 		text1, err := json.Marshal(event)
 		if err != nil {
@@ -68,8 +69,9 @@ func TestTheFunctionDropsAndDatesLines(t *testing.T) {
 		}
 		return answer.Records
 	}
-	for i, got := range run("", "yes", old+other, object, undated, damaged+object, gzipped(t, other+old)) {
-		want := []struct{ data, day string }{{old + other, "2026/11/20"}, {object, "2026/11/22"}, {undated, "2025/11/24"}, {damaged + object, "2026/11/22"}, {other + old, "2026/11/21"}}[i]
+	for i, got := range run("", "yes", old+other, object, undated, damaged+object, gzipped(t, other+old), future+old, future) {
+		want := []struct{ data, day string }{{old + other, "2026/11/21"}, {object, "2026/11/22"}, {undated, "2026/11/23"}, {damaged + object, "2026/11/22"},
+			{other + old, "2026/11/21"}, {future + old, "2026/11/20"}, {future, "2026/11/23"}}[i]
 		if got.RecordID != fmt.Sprint(i) || got.Result != "Ok" || got.Metadata.PartitionKeys["day"] != want.day || got.lines(t) != want.data {
 			t.Errorf("%d: %+v, want %+v", i, got, want)
 		}

@@ -35,6 +35,8 @@ var variants = map[string]map[string]any{
 	"filtered":             {"KeepVIN": "^WVW", "ExpireDays": 400},
 	"parquet":              {"Format": "json", "Destination": "parquet"},
 	"parquet and filtered": {"Format": "json", "Destination": "parquet", "KeepVIN": "^WVW"},
+	"silence":              {"SilenceHours": 16},
+	"Kinesis' silence":     {"SilenceHours": 16, "Source": "kinesis"},
 	"opensearch":           {"Format": "json", "Destination": "opensearch", "OpenSearchDomainArn": "arn:aws:es:us-east-1:123456789012:domain/fleet"},
 	"redshift":             {"Destination": "redshift", "RedshiftJDBCURL": "jdbc:redshift://h:5439/d", "RedshiftSecret": "r", "ManagerUser": "dcUser", "AlarmEmail": "fleet@example.com"},
 }
@@ -68,7 +70,7 @@ func TestEveryVariantOfTheTemplateFitsTheTypes(t *testing.T) {
 	for name, parameters := range variants {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := deploy(t, parameters)
+			s := deployed(t, parameters)
 			checkStream(t, s)
 			checkPolicies(t, s)
 			_, lambda := s.resources["Function"]
@@ -226,7 +228,7 @@ func checkPolicies(t *testing.T, s stack) {
 func TestTheTemplateMakesWhatUpMakes(t *testing.T) {
 	t.Parallel()
 	for _, compression := range []string{"none", "gzip"} {
-		s := deploy(t, map[string]any{"Compression": compression})
+		s := deployed(t, map[string]any{"Compression": compression})
 		st := one[kinesisfirehose.DeliveryStream](t, s, "Stream")
 		d := st.ExtendedS3DestinationConfiguration
 		w := cloud.Where{Partition: "aws", Account: "123456789012", Region: "us-east-1"}
@@ -264,7 +266,7 @@ func TestTheTemplateMakesWhatUpMakes(t *testing.T) {
 
 func TestTheTableAndItsQueriesFitTheRecords(t *testing.T) {
 	t.Parallel()
-	s := deploy(t, nil)
+	s := deployed(t, nil)
 	table := one[glue.Table](t, s, "Table")
 	var columns []string
 	for _, c := range table.TableInput.StorageDescriptor.Columns {
@@ -310,7 +312,7 @@ var dated = regexp.MustCompile(`"(\d{4}-\d\d-\d\d)"`)
 // TestLinesWithoutATimeAreInTheTable: the day that Parquet has for them must be one that the table has.
 func TestLinesWithoutATimeAreInTheTable(t *testing.T) {
 	t.Parallel()
-	s := deploy(t, variants["parquet"])
+	s := deployed(t, variants["parquet"])
 	first, _, _ := strings.Cut(one[glue.Table](t, s, "Table").TableInput.Parameters.(map[string]any)["projection.day.range"].(string), ",")
 	days := 0
 	for _, p := range one[kinesisfirehose.DeliveryStream](t, s, "Stream").ExtendedS3DestinationConfiguration.ProcessingConfiguration.Processors {
@@ -333,7 +335,7 @@ func TestLinesWithoutATimeAreInTheTable(t *testing.T) {
 func TestTwoStacksOfARegionCanBeTold(t *testing.T) {
 	t.Parallel()
 	for want, parameters := range map[string]map[string]any{"obdagent obdagent": nil, "second_1 second.1": {"DatabaseName": "second_1", "WorkGroupName": "second.1"}} {
-		s := deploy(t, parameters)
+		s := deployed(t, parameters)
 		database := one[glue.Database](t, s, "Database").DatabaseInput
 		group := one[athena.WorkGroup](t, s, "WorkGroup")
 		if got := text(database.Name) + " " + group.Name; got != want {
@@ -351,13 +353,15 @@ func TestTwoStacksOfARegionCanBeTold(t *testing.T) {
 
 func TestEveryAlarmIsHeard(t *testing.T) {
 	t.Parallel()
-	direct := []string{"BytesPerSecondLimit", "IncomingBytes", "ThrottledRecords"}
+	direct := []string{"BytesPerSecondLimit", "IncomingBytes", "IncomingPutRequests", "IncomingRecords", "PutRequestsPerSecondLimit", "RecordsPerSecondLimit", "ThrottledRecords"}
 	for name, want := range map[string][]string{
-		"defaults":        append([]string{"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"}, direct...),
-		"opensearch":      append([]string{"DeliveryToAmazonOpenSearchService.DataFreshness", "DeliveryToAmazonOpenSearchService.Success"}, direct...),
-		"json by Kinesis": {"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"},
+		"defaults":         append([]string{"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"}, direct...),
+		"opensearch":       append([]string{"DeliveryToAmazonOpenSearchService.DataFreshness", "DeliveryToAmazonOpenSearchService.Success"}, direct...),
+		"json by Kinesis":  {"DeliveryToS3.DataFreshness", "DeliveryToS3.Success"},
+		"silence":          append([]string{"DeliveryToS3.DataFreshness", "DeliveryToS3.Success", "IncomingRecords"}, direct...),
+		"Kinesis' silence": {"DataReadFromKinesisStream.Records", "DeliveryToS3.DataFreshness", "DeliveryToS3.Success"},
 	} {
-		s := deploy(t, variants[name])
+		s := deployed(t, variants[name])
 		var metrics []string
 		note := func(metric *string) {
 			if metric != nil {
@@ -379,7 +383,15 @@ func TestEveryAlarmIsHeard(t *testing.T) {
 			for _, m := range a.Metrics {
 				if m.MetricStat != nil {
 					note(m.MetricStat.Metric.MetricName)
+					if !regexp.MustCompile(`\b` + m.Id + `\b`).MatchString(text(a.Metrics[0].Expression)) {
+						t.Errorf("%s: %s reckons %s without %s", name, alarm, text(a.Metrics[0].Expression), m.Id)
+					}
 				}
+			}
+			// CloudWatch PutMetricAlarm: period times periods is a day at most. No data is what silence is known by; for the others it is none
+			// of their business.
+			if silence := alarm == "SilenceAlarm"; (text(a.TreatMissingData) == "breaching") != silence || number(a.Period)*a.EvaluationPeriods > 86400 || silence && (a.EvaluationPeriods != 16 || *a.Threshold != 1) {
+				t.Errorf("%s: %s takes missing data as %s, over %d times %d s", name, alarm, text(a.TreatMissingData), a.EvaluationPeriods, number(a.Period))
 			}
 		}
 		slices.Sort(metrics)
@@ -393,17 +405,21 @@ func TestEveryAlarmIsHeard(t *testing.T) {
 func TestTheTemplateIsWhatCloudFormationReads(t *testing.T) {
 	t.Parallel()
 	_, text, _ := obdfleet(t, "cloud", "template")
-	// CloudFormation user guide, "Template formats": no aliases. The size is that of a template in a bucket.
+	// CloudFormation user guide, "Template formats": no aliases.
 	for i, line := range strings.Split(text, "\n") {
 		if regexp.MustCompile(`^\s*[\w-]+: [&*]\w|^\s*- [&*]\w|<<:`).MatchString(line) {
 			t.Errorf("line %d has an anchor or an alias: %s", i+1, line)
 		}
 	}
-	if len(text) > 1_000_000 {
-		t.Errorf("%d bytes", len(text))
+	// CloudFormation user guide, "CloudFormation quotas": a template body in a request.
+	if len(text) > 51_200 {
+		t.Errorf("%d bytes: aws cloudformation deploy takes 51200 without --s3-bucket", len(text))
+	}
+	if strings.Contains(text, "\n# views\n") || strings.Contains(text, "\n# queries\n") {
+		t.Error("the queries are not in it")
 	}
 	for _, name := range []string{"Bucket", "AnswersBucket"} {
-		bucket := one[s3.Bucket](t, deploy(t, nil), name)
+		bucket := one[s3.Bucket](t, deployed(t, nil), name)
 		// CloudFormation user guide, "DeletionPolicy attribute": Retain would leave the bucket of a first deployment that failed in the way of
 		// the next one. UpdateReplacePolicy knows Retain only.
 		if bucket.AWSCloudFormationDeletionPolicy != "RetainExceptOnCreate" || bucket.AWSCloudFormationUpdateReplacePolicy != "Retain" {

@@ -58,8 +58,8 @@ type stack struct {
 // processing guards goformation's parser, which registers what it knows in a global.
 var processing sync.Mutex
 
-// deploy resolves the printed template with parameters.
-func deploy(t *testing.T, parameters map[string]any) stack {
+// deployed resolves the printed template with parameters.
+func deployed(t *testing.T, parameters map[string]any) stack {
 	t.Helper()
 	status, text, errs := obdfleet(t, "cloud", "template")
 	if status != cli.ExitDone {

@@ -18,7 +18,7 @@
 //
 // # Limits
 //
-// No Trino has run these texts in our tests: they keep to what its documentation has. A line with too many columns is damaged to
+// No Trino has run these texts in our tests. A parser with Trino's grammar takes them, and each function is in its documentation. A line with too many columns is damaged to
 // obdfleet report; a table cannot see them.
 package queries
 
@@ -59,10 +59,16 @@ type Query struct {
 
 // SQL returns the whole text.
 func (q Query) SQL() (string, error) {
+	views, question, err := q.Parts()
+	return views + question, err
+}
+
+// Parts returns the text in two: the views, which are the same for each question that is asked of the same records, and the question.
+func (q Query) Parts() (views, question string, err error) {
 	var b strings.Builder
 	lines, err := text("lines_" + q.Engine)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if q.Table != "" {
 		lines = strings.Replace(lines, "FROM delivered\n", "FROM "+q.Table+"\n", 1)
@@ -72,14 +78,14 @@ func (q Query) SQL() (string, error) {
 	}
 	settings, err := text("settings")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if q.Gap > 0 {
 		settings = fmt.Sprintf("SELECT CAST(%d AS bigint) AS gap_ms\n", q.Gap.Milliseconds())
 	}
 	records, err := text("records")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if where := q.where(); where != "" {
 		records = "SELECT * FROM (\n" + records + ") AS whole\nWHERE " + where + "\n"
@@ -88,16 +94,13 @@ func (q Query) SQL() (string, error) {
 	for _, view := range []string{"copies", "pieces"} {
 		s, err := text(view)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		fmt.Fprintf(&b, ",\n%s AS (\n%s)", view, s)
 	}
-	s, err := text(q.Name)
-	if err != nil {
-		return "", err
-	}
-	b.WriteString("\n" + s)
-	return b.String(), nil
+	b.WriteString("\n")
+	question, err = text(q.Name)
+	return b.String(), question, err
 }
 
 func text(name string) (string, error) {

@@ -163,6 +163,52 @@ func TestARoleThatFirehoseDoesNotKnowYetIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestAStreamThatSomebodyElseMakesMeanwhileIsWaitedFor: two at once, which both find no stream.
+func TestAStreamThatSomebodyElseMakesMeanwhileIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := cloudtest.New("us-east-1")
+	w.StreamDelay, w.RoleDelay = 2, 1
+	a := w.Account()
+	var said []string
+	a.Say = func(line string) { said = append(said, line) }
+	a.Sleep = func(ctx context.Context, _ time.Duration) error {
+		if strings.Contains(said[len(said)-1], "does not know role") {
+			_, err := w.Account().Up(ctx, spec(), time.Minute)
+			return err
+		}
+		return nil
+	}
+	r, err := a.Up(t.Context(), spec(), time.Minute)
+	if err != nil || r.Status != "ACTIVE" || len(r.Drift) > 0 || strings.Contains(strings.Join(said, "\n"), "made stream") {
+		t.Errorf("%s, drift %q, %v; said %q", r.Status, drifts(r), err, said)
+	}
+}
+
+// TestARepairWaitsForANewRoleToo: a stream that is turned to a role which was made for that.
+func TestARepairWaitsForANewRoleToo(t *testing.T) {
+	t.Parallel()
+	w := cloudtest.New("us-east-1")
+	s := spec()
+	if _, err := w.Account().Up(t.Context(), s, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	w.RoleDelay = 3
+	s.Role, s.Repair = "anotherRole", true
+	waits := 0
+	a := w.Account()
+	a.Sleep = func(context.Context, time.Duration) error {
+		waits++
+		return nil
+	}
+	r, err := a.Up(t.Context(), s, time.Minute)
+	if err != nil || len(r.Drift) > 0 || waits != 3 {
+		t.Errorf("drift %q, %v, after %d waits; want 3", drifts(r), err, waits)
+	}
+	if r, err := w.Account().Look(t.Context(), s); err != nil || len(r.Drift) > 0 {
+		t.Errorf("afterwards: drift %q, %v", drifts(r), err)
+	}
+}
+
 func TestWhatDiffersIsNamedAndOnlyRepairedWhenTold(t *testing.T) {
 	t.Parallel()
 	w := cloudtest.New("us-east-1")

@@ -22,6 +22,7 @@ RoleARN arn:aws:iam::123456789012:role/firehoseDeliveryRole
 Prefix !{timestamp:yyyy/MM/dd}/
 ErrorOutputPrefix errors/!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd}/
 CompressionFormat UNCOMPRESSED
+FileExtension .gz
 buffering 64 300
 location eu-central-1
 public access blocked True

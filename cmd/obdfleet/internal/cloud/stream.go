@@ -108,17 +108,32 @@ func (u *up) createStream(ctx context.Context) error {
 			BufferingHints: u.hints(), CompressionFormat: types.CompressionFormatUncompressed, FileExtension: extensionOf(u.Spec),
 		},
 	}
+	ours := true
+	err := u.onceRoleIsKnown(ctx, "make stream "+u.Stream, func() error {
+		_, err := call(ctx, u.Account, u.Firehose.CreateDeliveryStream, in)
+		if code(err) == "ResourceInUseException" {
+			ours = false // made by somebody else since we looked: it is waited for as ours would be
+			return nil
+		}
+		return err
+	})
+	if err == nil && ours {
+		u.did("made stream %s", u.StreamARN)
+	}
+	return err
+}
+
+// onceRoleIsKnown makes a call that gives the stream its role, again and again as long as it is refused for a role that may only be too
+// new.
+func (u *up) onceRoleIsKnown(ctx context.Context, doing string, try func() error) error {
 	told := false
 	for p := u.patience(roleWait); ; {
-		_, err := call(ctx, u.Account, u.Firehose.CreateDeliveryStream, in)
+		err := try()
 		switch {
 		case err == nil:
-			u.did("made stream %s", u.StreamARN)
 			return nil
-		case code(err) == "ResourceInUseException":
-			return nil // made by somebody else since we looked: it is waited for as ours would be
 		case !roleUnknown(err):
-			return u.explain("make stream "+u.Stream, err)
+			return u.explain(doing, err)
 		}
 		if !told {
 			u.say("Firehose does not know role %s yet (%s): IAM takes up to a minute to tell it: trying again", u.Role, message(err))
@@ -126,10 +141,10 @@ func (u *up) createStream(ctx context.Context) error {
 		}
 		more, waited := p.again(ctx)
 		if waited != nil {
-			return u.explain("make stream "+u.Stream, waited)
+			return u.explain(doing, waited)
 		}
 		if !more {
-			return cli.Failure{Err: fmt.Errorf("make stream %s: after %s Firehose still cannot assume role %s: %s: see that its trust names firehose.amazonaws.com (obdfleet cloud status), then run it again", u.Stream, roleWait, u.Role, message(err))}
+			return cli.Failure{Err: fmt.Errorf("%s: after %s Firehose still cannot assume role %s: %s: see that its trust names firehose.amazonaws.com (obdfleet cloud status), then run it again", doing, roleWait, u.Role, message(err))}
 		}
 	}
 }
@@ -225,16 +240,21 @@ func (u *up) compareStream(ctx context.Context, d *types.DeliveryStreamDescripti
 		u.Drift = append(u.Drift, drift...)
 		return nil
 	}
-	_, err := call(ctx, u.Account, u.Firehose.UpdateDestination, &firehose.UpdateDestinationInput{
+	in := &firehose.UpdateDestinationInput{
 		DeliveryStreamName: &u.Stream, CurrentDeliveryStreamVersionId: d.VersionId, DestinationId: d.Destinations[0].DestinationId,
 		ExtendedS3DestinationUpdate: &types.ExtendedS3DestinationUpdate{
 			BucketARN: aws.String(u.w.BucketARN(u.Bucket)), RoleARN: aws.String(u.w.RoleARN(u.Role)),
 			Prefix: aws.String(Prefix), ErrorOutputPrefix: aws.String(ErrorPrefix),
 			BufferingHints: u.hints(), CompressionFormat: types.CompressionFormatUncompressed, FileExtension: aws.String(u.extension()),
 		},
+	}
+	// The role may have been made a moment ago.
+	err := u.onceRoleIsKnown(ctx, "change "+what, func() error {
+		_, err := call(ctx, u.Account, u.Firehose.UpdateDestination, in)
+		return err
 	})
 	if err != nil {
-		return u.explain("change "+what, err)
+		return err
 	}
 	for _, p := range drift {
 		u.did("set the %s of %s: it was %s", p.Property, what, p.Is)

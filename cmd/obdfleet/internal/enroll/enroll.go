@@ -138,6 +138,9 @@ type Result struct {
 	SwitchedOff   []string // ids of certificates that were replaced
 }
 
+// BoardDir is where a board's files are.
+func (o Options) BoardDir(b Board) string { return filepath.Join(o.Dir, b.Thing) }
+
 // Enroll enrols one board, or finishes it.
 func (e *Enroller) Enroll(ctx context.Context, b Board) (Result, error) {
 	if err := b.Check(); err != nil {
@@ -147,7 +150,7 @@ func (e *Enroller) Enroll(ctx context.Context, b Board) (Result, error) {
 	if _, err := config.Parse(SeedConfig, text, nil); err != nil {
 		return Result{}, err
 	}
-	r := Result{Dir: filepath.Join(e.o.Dir, b.Thing)}
+	r := Result{Dir: e.o.BoardDir(b)}
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return r, err
 	}

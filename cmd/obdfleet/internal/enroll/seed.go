@@ -10,13 +10,14 @@ import (
 	"strings"
 
 	"obdagent/agent/config"
+	"obdagent/deploy"
 )
 
 // The files that a board is started with, as they are named on its boot partition, where obdagent's first start looks for them.
 const (
-	SeedConfig = "obdagent.toml"
-	SeedCert   = "obdagent-cert.pem"
-	SeedKey    = "obdagent-key.pem"
+	SeedConfig = deploy.SeedConfig
+	SeedCert   = deploy.SeedCert
+	SeedKey    = deploy.SeedKey
 )
 
 // A Board is one vehicle's gateway.
@@ -69,6 +70,15 @@ func Config(b Board, t Target) []byte {
 	set("cert", config.DeviceCert)
 	set("key", config.DeviceKey)
 	return []byte(s.String())
+}
+
+// OntoImage says how a board's three files get from the directory that it was enrolled into onto a mounted root partition. Where they
+// belong there is known to package deploy alone, which installs them on boards too.
+func OntoImage(from, root string, replace bool) deploy.PlaceOptions {
+	return deploy.PlaceOptions{Root: root, From: from, Replace: replace, Config: func(name string, text []byte) error {
+		_, err := config.Parse(name, text, nil)
+		return err
+	}}
 }
 
 // Place copies a board's three files from the directory that it was enrolled into onto a mounted boot partition. This is the one place

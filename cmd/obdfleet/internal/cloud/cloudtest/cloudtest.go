@@ -43,7 +43,7 @@ const Number = "123456789012"
 type World struct {
 	Region string
 
-	RoleDelay   int                         // calls of CreateDeliveryStream that a new role stays unknown for
+	RoleDelay   int                         // calls of CreateDeliveryStream or UpdateDestination that a new role stays unknown for
 	StreamDelay int                         // looks for which a stream is CREATING, and DELETING
 	FailCreate  *fhtypes.FailureDescription // a stream ends as CREATING_FAILED, for this reason
 	FailDelete  *fhtypes.FailureDescription // as DELETING_FAILED
