@@ -45,7 +45,7 @@ func TestTheFunctionDropsAndDatesLines(t *testing.T) {
 			Records []map[string]any `json:"records"`
 		}
 		for i, d := range data {
-			event.Records = append(event.Records, map[string]any{"recordId": fmt.Sprint(i), "approximateArrivalTimestamp": 1764000000000, "data": base64.StdEncoding.EncodeToString([]byte(d))})
+			event.Records = append(event.Records, map[string]any{"recordId": fmt.Sprint(i), "approximateArrivalTimestamp": int64(1764000000000), "data": base64.StdEncoding.EncodeToString([]byte(d))})
 		}
 		text1, err := json.Marshal(event)
 		if err != nil {
