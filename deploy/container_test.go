@@ -49,13 +49,14 @@ type board struct {
 	leader string          // the process number of its systemd
 	said   string          // the file with what the container said
 	ended  <-chan struct{} // closed when all its processes have ended
+	log    func() string   // what the daemon said; nil: the journal
 }
 
 // boot boots a board with the daemon installed (from a file; empty: without). It ends with the test, whatever becomes of that.
 func boot(t *testing.T, obdagent string) *board {
 	t.Helper()
 	canBoot(t)
-	b := launch(t, fmt.Sprintf("obdagent-test-%d-%d", os.Getpid(), boards.Add(1)), obdagent, goBuild(t, "./testdata/probe"))
+	b := launch(t, boardScript, boardName(), obdagent, goBuild(t, "./testdata/probe"))
 	b.await("boot", func() bool {
 		if b.leader == "" {
 			b.leader = b.findLeader()
@@ -67,8 +68,11 @@ func boot(t *testing.T, obdagent string) *board {
 	return b
 }
 
-// boards counts the boards of this process: each has a name of its own.
+// boards counts the boards of this process.
 var boards atomic.Int64
+
+// boardName is a name that no other board has.
+func boardName() string { return fmt.Sprintf("obdagent-test-%d-%d", os.Getpid(), boards.Add(1)) }
 
 // boardScript boots a board.
 const boardScript = "testdata/board.sh"
@@ -82,9 +86,9 @@ func canBoot(t *testing.T) {
 	}
 }
 
-// launch starts a board. Its first process is the first of a PID namespace: the kernel ends all others with it, and it with the
+// launch starts a board with a script, to which it hands the board's name and what else it wants. Its first process is the first of a PID namespace: the kernel ends all others with it, and it with the
 // thread that started it. (Without that systemd-nspawn is survived by the system that it has booted.)
-func launch(t *testing.T, name, obdagent, probe string) *board {
+func launch(t *testing.T, script, name string, args ...string) *board {
 	t.Helper()
 	// A file, not a pipe: nothing on the board can keep the test waiting.
 	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
@@ -92,7 +96,7 @@ func launch(t *testing.T, name, obdagent, probe string) *board {
 		t.Fatal(err)
 	}
 	defer said.Close() //nolint:errcheck // it is read by its name
-	c := exec.Command("sh", boardScript, name, obdagent, probe)
+	c := exec.Command("sh", slices.Concat([]string{script, name}, args)...)
 	c.Stdout, c.Stderr = said, said
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 	started, ended := make(chan error, 1), make(chan struct{})
@@ -190,6 +194,7 @@ func (b *board) on(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, "nsenter", append([]string{"--target", b.leader, "--all", "--"}, args...)...)
+	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"} // of this machine's environment the board knows nothing
 	if stdin != "" {
 		c.Stdin = strings.NewReader(stdin)
 	}
@@ -232,7 +237,11 @@ func (b *board) write(path, text string) {
 	}
 }
 
+// journal is what the daemon said last.
 func (b *board) journal() string {
+	if b.log != nil {
+		return b.log()
+	}
 	out, _ := b.try("journalctl", "--no-pager", "--lines=60", "--unit=obdagent*")
 	return out
 }
@@ -417,14 +426,14 @@ func TestABoardEndsWithItsTest(t *testing.T) {
 		t.Skipf("needs %s=1: make board", boardVariable)
 	}
 	if name := os.Getenv(abandonVariable); name != "" {
-		b := launch(t, name, "", "/bin/true")
+		b := launch(t, boardScript, name, "", "/bin/true")
 		b.await("systemd", func() bool { b.leader = b.findLeader(); return b.leader != "" })
 		fmt.Println("leader", b.leader)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	}
 	canBoot(t)
-	name := fmt.Sprintf("obdagent-test-%d-%d", os.Getpid(), boards.Add(1))
+	name := boardName()
 	c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestABoardEndsWithItsTest$", "-test.v")
 	c.Env = append(os.Environ(), abandonVariable+"="+name)
 	out, err := c.CombinedOutput()
