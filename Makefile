@@ -21,11 +21,12 @@ NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 VERSION ?= 0.0.0~git$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d%H%M%S).$(shell git rev-parse --short=8 HEAD)
+NFPM_CONFIG = deploy/package/nfpm.yaml
 IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages board lifecycle check lint cross cross-386 cross-arm test kills bench bench-run bench-buffer bench-report long crash crash-mutants demo clean
+.PHONY: build release packages board lifecycle check lint cross test kills bench bench-run bench-buffer bench-report long crash crash-mutants demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -40,17 +41,12 @@ lint:
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-# All tests as 32-bit programs, where int has 32 bits and a 64-bit word is not aligned by itself. As on a board: without cgo, so
-# without the race detector. arm (v7) runs under Debian's qemu-user-static. 386 runs on the processor itself; on a kernel that
-# takes no 32-bit programs EXEC_386=-exec=qemu-i386-static emulates it, but qemu 7.2 breaks Go's runtime in some packages ("bad g
-# in signal handler", "morestack on g0"). TESTS=./buffer/... chooses.
+# All tests as 32-bit programs, on the processor where it takes them, else under qemu-user: .ci/cross says how, and with which. As on a
+# board: without cgo, so without the race detector. TESTS=./buffer/... chooses.
 TESTS = ./...
-EXEC_386 =
 cross: cross-386 cross-arm
-cross-386:
-	GODEBUG=asyncpreemptoff=1 GOARCH=386 go test -timeout=60m $(EXEC_386) $(TESTS)
-cross-arm:
-	GOARCH=arm go test -timeout=60m -exec=qemu-arm-static $(TESTS)
+cross-%:
+	.ci/cross $* $(TESTS)
 
 # The race detector needs cgo.
 test:
@@ -98,25 +94,35 @@ packages: $(RELEASE_ARCHES:%=packages-%)
 packages-%: release-% dist/package/changelog.yaml
 	@for format in deb rpm ipk; do \
 		arch=$(patsubst arm,arm7,$*); [ $$format != ipk ] || arch=$(IPK_ARCH_$*); \
-		BUILD=$* VERSION='$(VERSION)' ARCH=$$arch $(NFPM) package -f deploy/package/nfpm.yaml -p $$format -t dist/ || exit 1; \
+		BUILD=$* VERSION='$(VERSION)' ARCH=$$arch $(NFPM) package -f $(NFPM_CONFIG) -p $$format -t dist/ || exit 1; \
 	done
 
 # The unit, its sandbox, a seed, install and uninstall on this machine's Debian, booted in a container. As root, with systemd-container.
 board:
-	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_BOARD=1 go test -count=1 -v -run=TestOnABoard ./deploy
+	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_BOARD=1 go test -count=1 -timeout=8m -v -run='^TestOnABoard$$|^TestABoardEnds' ./deploy
 
-# The life of the .deb on a Debian that is booted for it: installed, updated, disabled, removed, installed again, purged; and what
-# Debian's own judges say of it. As root, with systemd-container, lintian, piuparts and mmdebstrap; the output goes into docs/packages.md.
+# The life of each package on a system that is booted for it: installed, updated, disabled, removed, installed again, purged; and what
+# Debian's own judges say of the .deb. The newer version brings another configuration. As root, with systemd-container, rpm, busybox,
+# lintian, piuparts and mmdebstrap; the output goes into docs/packages.md.
+LIFE = dist/lifecycle
 lifecycle:
-	rm -rf dist/lifecycle
-	mkdir -p dist/lifecycle
-	for version in 0.0.1 0.0.2; do $(MAKE) -s packages-amd64 VERSION=$$version && mv dist/obdagent_$$version-1_amd64.deb dist/lifecycle/ || exit 1; done
-	OBDAGENT_TEST_REQUIRE=nspawn OBDAGENT_TEST_DEBS=$(CURDIR)/dist/lifecycle/obdagent_0.0.1-1_amd64.deb,$(CURDIR)/dist/lifecycle/obdagent_0.0.2-1_amd64.deb \
-		go test -count=1 -v -run=TestTheLifeOfThePackage ./deploy
-	lintian --allow-root --fail-on error,warning dist/lifecycle/obdagent_0.0.2-1_amd64.deb
-	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm dist/lifecycle/chroot.tar.gz "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
-	piuparts --basetgz=dist/lifecycle/chroot.tar.gz --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
-		dist/lifecycle/obdagent_0.0.2-1_amd64.deb
+	rm -rf $(LIFE)
+	mkdir -p $(LIFE)
+	$(MAKE) -s packages-amd64 VERSION=0.0.1
+	{ cat deploy/obdagent.toml && echo "# The newer version's."; } >$(LIFE)/obdagent.toml
+	{ cat dist/package/openwrt.toml && echo "# The newer version's."; } >$(LIFE)/openwrt.toml
+	sed -e 's|src: deploy/obdagent.toml|src: $(LIFE)/obdagent.toml|' -e 's|src: dist/package/openwrt.toml|src: $(LIFE)/openwrt.toml|' deploy/package/nfpm.yaml >$(LIFE)/nfpm.yaml
+	$(MAKE) -s packages-amd64 VERSION=0.0.2 NFPM_CONFIG=$(LIFE)/nfpm.yaml
+	mv dist/obdagent[_-]0.0.[12]-1[_.]*.* $(LIFE)/
+	OBDAGENT_TEST_REQUIRE=nspawn,rpm,busybox \
+	OBDAGENT_TEST_DEBS=$(CURDIR)/$(LIFE)/obdagent_0.0.1-1_amd64.deb,$(CURDIR)/$(LIFE)/obdagent_0.0.2-1_amd64.deb \
+	OBDAGENT_TEST_RPMS=$(CURDIR)/$(LIFE)/obdagent-0.0.1-1.x86_64.rpm,$(CURDIR)/$(LIFE)/obdagent-0.0.2-1.x86_64.rpm \
+	OBDAGENT_TEST_IPKS=$(CURDIR)/$(LIFE)/obdagent_0.0.1-1_x86_64.ipk,$(CURDIR)/$(LIFE)/obdagent_0.0.2-1_x86_64.ipk \
+		go test -count=1 -timeout=15m -v -run=TestTheLifeOfThe ./deploy
+	lintian --allow-root --fail-on error,warning $(LIFE)/obdagent_0.0.2-1_amd64.deb
+	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm $(LIFE)/chroot.tar.gz "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
+	piuparts --basetgz=$(LIFE)/chroot.tar.gz --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
+		$(LIFE)/obdagent_0.0.2-1_amd64.deb
 
 # What a package holds beside the program.
 dist/package/changelog.yaml: FORCE

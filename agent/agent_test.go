@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"obdagent/agent"
+	"obdagent/agent/agenttest"
 	"obdagent/agent/config"
 	"obdagent/agent/demo"
 	"obdagent/agent/record"
@@ -21,6 +22,7 @@ func settled(s status.Snapshot) bool { return s.Record.Made > 0 && s.Uplink.Deli
 
 func TestBothSourcesMeetInOneRecordAndArrive(t *testing.T) {
 	t.Parallel()
+	agenttest.Require(t, "pace") // records are compared with where the vehicle was
 	r := newRig(t)
 	r.cfg.Record.Interval, r.cfg.Record.ParkedInterval = 200*time.Millisecond, 200*time.Millisecond
 	sim := r.simulate(demo.SimOptions{Rate: 10, Seed: 7})

@@ -143,6 +143,7 @@ func metres(lat1, lon1, lat2, lon2 float64) float64 {
 // goes away, both cables are pulled.
 func TestThroughThrottlesFailuresCutsAndAnOutage(t *testing.T) {
 	t.Parallel()
+	agenttest.Require(t, "pace") // records are compared with where the vehicle was
 	r := newRig(t)
 	firehose := r.firehose(stream)
 	r.cfg.Uplink.Pack = false // a line is an entry: parts of a batch can fail

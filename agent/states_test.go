@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"obdagent/agent/agenttest"
 	"obdagent/agent/demo"
 	"obdagent/agent/record"
 	"obdagent/agent/status"
@@ -81,6 +82,7 @@ func ofTheCar(x record.Record) bool {
 
 func TestAParkedCarIsLeftAloneAndFoundAgain(t *testing.T) {
 	t.Parallel()
+	agenttest.Require(t, "pace") // records are compared with where the vehicle was
 	r := newRig(t)
 	r.often()
 	r.cfg.Uplink.TimeWait = patience // so that every record has its true time

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,28 +45,60 @@ func goBuild(t *testing.T, pkg string) string {
 // A board is a container in which this machine's Debian has been booted by systemd.
 type board struct {
 	t      *testing.T
-	leader string // the process number of its systemd
+	first  int             // the process number of the first process, with which all others end
+	leader string          // the process number of its systemd
+	said   string          // the file with what the container said
+	ended  <-chan struct{} // closed when all its processes have ended
+	log    func() string   // what the daemon said; nil: the journal
 }
 
-// boot boots a board with the daemon installed (from a file; empty: without).
+// boot boots a board with the daemon installed (from a file; empty: without). It ends with the test, whatever becomes of that.
 func boot(t *testing.T, obdagent string) *board {
 	t.Helper()
+	canBoot(t)
+	b := launch(t, boardScript, boardName(), obdagent, goBuild(t, "./testdata/probe"))
+	b.await("boot", func() bool {
+		if b.leader == "" {
+			b.leader = b.findLeader()
+			return false
+		}
+		out, _ := b.try("systemctl", "is-system-running")
+		return out == "running" || out == "degraded"
+	})
+	return b
+}
+
+// boards counts the boards of this process.
+var boards atomic.Int64
+
+// boardName is a name that no other board has.
+func boardName() string { return fmt.Sprintf("obdagent-test-%d-%d", os.Getpid(), boards.Add(1)) }
+
+// boardScript boots a board.
+const boardScript = "testdata/board.sh"
+
+// canBoot ends the test, as without does, where no container can be booted.
+func canBoot(t *testing.T) {
+	t.Helper()
 	need(t, "nspawn", "systemd-nspawn")
-	const mounts = "mount -t tmpfs t /mnt && cd /mnt && mkdir u w m && mount -t overlay -o lowerdir=/,upperdir=u,workdir=w o m"
-	if out, err := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation=private", "sh", "-c", mounts).CombinedOutput(); err != nil {
-		without(t, "nspawn", fmt.Errorf("not root, or no overlays here: %w: %s", err, out))
+	if out, err := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", boardScript).CombinedOutput(); err != nil {
+		without(t, "nspawn", fmt.Errorf("not root, or no overlays, or no control groups of our own: %w: %s", err, out))
 	}
-	probe := goBuild(t, "./testdata/probe")
-	// A file, not a pipe: what is left of the container must not keep the test waiting.
+}
+
+// launch starts a board with a script, to which it hands the board's name and what else it wants. Its first process is the first of a PID namespace: the kernel ends all others with it, and it with the
+// thread that started it. (Without that systemd-nspawn is survived by the system that it has booted.)
+func launch(t *testing.T, script, name string, args ...string) *board {
+	t.Helper()
+	// A file, not a pipe: nothing on the board can keep the test waiting.
 	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer said.Close() //nolint:errcheck // it is read by its name
-	// Mounts and processes end with the first of them, and that with the test.
-	c := exec.Command("unshare", "--mount", "--propagation=private", "sh", "testdata/board.sh", t.TempDir(), obdagent, probe)
+	c := exec.Command("sh", slices.Concat([]string{script, name}, args)...)
 	c.Stdout, c.Stderr = said, said
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // Pdeathsig is sent when the thread ends that started the process
@@ -78,53 +112,112 @@ func boot(t *testing.T, obdagent string) *board {
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	b := &board{t: t}
+	b := &board{t: t, first: c.Process.Pid, said: said.Name(), ended: ended}
 	t.Cleanup(func() {
-		// Without its first process a container is no more, and the rest goes by itself.
-		if pid, err := strconv.Atoi(b.leader); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
+		_ = syscall.Kill(b.first, syscall.SIGKILL)
 		select {
 		case <-ended:
 		case <-time.After(patience):
-			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-			<-ended
+			t.Errorf("the board's processes have not ended %v after SIGKILL", patience)
 		}
-		if t.Failed() {
-			t.Logf("the container said\n%s", get(t, said.Name()))
-		}
-	})
-	children := fmt.Sprintf("/proc/%d/task/%d/children", c.Process.Pid, c.Process.Pid)
-	b.await("boot", func() bool {
-		select {
-		case <-ended:
-			t.Fatalf("the container ended\n%s", get(t, said.Name()))
-		default:
-		}
-		text, _ := os.ReadFile(children)
-		for _, pid := range strings.Fields(string(text)) {
-			if name, _ := os.ReadFile("/proc/" + pid + "/comm"); strings.TrimSpace(string(name)) == "systemd" {
-				b.leader = pid
+		for _, group := range controlGroups(t, name) {
+			if err := removeGroups(group); err != nil {
+				t.Errorf("something of the board is left: %v", err)
 			}
 		}
-		if b.leader == "" {
-			return false
+		if t.Failed() {
+			t.Logf("the container said\n%s", get(t, b.said))
 		}
-		out, _ := b.try("systemctl", "is-system-running")
-		return out == "running" || out == "degraded"
 	})
 	return b
 }
 
-// try runs a command on the board.
-func (b *board) try(args ...string) (string, error) {
+// findLeader returns the process number of the board's systemd, once there is one: a child of systemd-nspawn, which is one of the
+// first process.
+func (b *board) findLeader() string {
+	b.t.Helper()
+	select {
+	case <-b.ended:
+		b.t.Fatalf("the container ended\n%s", get(b.t, b.said))
+	default:
+	}
+	for _, nspawn := range children(strconv.Itoa(b.first)) {
+		for _, pid := range children(nspawn) {
+			if name, _ := os.ReadFile("/proc/" + pid + "/comm"); strings.TrimSpace(string(name)) == "systemd" {
+				return pid
+			}
+		}
+	}
+	return ""
+}
+
+// children are the process numbers of a process's children; none, if it has ended.
+func children(pid string) []string {
+	text, _ := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	return strings.Fields(string(text))
+}
+
+// controlGroups are the control groups of that name, in each hierarchy.
+func controlGroups(t *testing.T, name string) (groups []string) {
+	t.Helper()
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && e.Name() == name {
+			groups = append(groups, path)
+			return filepath.SkipDir
+		}
+		return nil //nolint:nilerr // others' groups come and go
+	})
+	if err != nil {
+		t.Errorf("look for control groups: %v", err)
+	}
+	return groups
+}
+
+// removeGroups removes a control group with all below it. It fails while a process is in one of them.
+func removeGroups(group string) error {
+	entries, err := os.ReadDir(group)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeGroups(filepath.Join(group, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return syscall.Rmdir(group) // the files in it cannot be removed, and need not
+}
+
+// on is a command on the board, with an end.
+func (b *board) on(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, "nsenter", append([]string{"--target", b.leader, "--all", "--"}, args...)...)
-	c.WaitDelay = time.Second // nsenter has a child on the board, which may keep the output open
+	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"} // of this machine's environment the board knows nothing
+	if stdin != "" {
+		c.Stdin = strings.NewReader(stdin)
+	}
+	// nsenter has a child on the board. It takes its end from there: were it ended itself, the child would be the machine's first
+	// process's to bury, and until that has been done the board does not end.
+	c.Cancel = func() error {
+		for _, child := range children(strconv.Itoa(c.Process.Pid)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		return nil
+	}
+	c.WaitDelay = 5 * time.Second // and what the child has started may keep the output open
 	out, err := c.CombinedOutput()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("not done within %v: %w", patience, err)
+	}
 	return strings.TrimSpace(string(out)), err
 }
+
+// try runs a command on the board.
+func (b *board) try(args ...string) (string, error) { return b.on("", args...) }
 
 // run runs a command on the board that must succeed.
 func (b *board) run(args ...string) string {
@@ -139,14 +232,16 @@ func (b *board) run(args ...string) string {
 // write writes a file on the board.
 func (b *board) write(path, text string) {
 	b.t.Helper()
-	c := exec.CommandContext(b.t.Context(), "nsenter", "--target", b.leader, "--all", "--", "sh", "-c", `mkdir -p "$(dirname "$1")" && cat >"$1"`, "sh", path)
-	c.Stdin, c.WaitDelay = strings.NewReader(text), time.Second
-	if out, err := c.CombinedOutput(); err != nil {
+	if out, err := b.on(text, "sh", "-c", `mkdir -p "$(dirname "$1")" && cat >"$1"`, "sh", path); err != nil {
 		b.t.Fatalf("write %s: %v\n%s", path, err, out)
 	}
 }
 
+// journal is what the daemon said last.
 func (b *board) journal() string {
+	if b.log != nil {
+		return b.log()
+	}
 	out, _ := b.try("journalctl", "--no-pager", "--lines=60", "--unit=obdagent*")
 	return out
 }
@@ -266,6 +361,17 @@ func TestOnABoard(t *testing.T) {
 
 	t.Run("a seed on the boot partition", func(t *testing.T) {
 		b.t = t
+		// In a mount namespace of systemd's it is seen as well as by the daemon of the board itself.
+		b.run("mount", "-t", "tmpfs", "obdagent-test", "/etc/obdagent")
+		b.write("/boot/obdagent.toml", "[vehicle]\ndevice_id = \"van-212\"\n")
+		if _, err := b.try("systemctl", "start", "obdagent-seed.service"); err == nil {
+			t.Error("a seed was taken into memory")
+		}
+		if note := b.run("cat", "/boot/obdagent-error.txt"); !strings.Contains(note, "/etc/obdagent is in memory (tmpfs)") {
+			t.Errorf("the note says %s", note)
+		}
+		b.run("umount", "/etc/obdagent")
+
 		b.write("/boot/obdagent.toml", "[vehicle]\ndevice = 1\n")
 		if _, err := b.try("systemctl", "start", "obdagent-seed.service"); err == nil {
 			t.Error("a wrong seed was taken")
@@ -309,6 +415,47 @@ func TestOnABoard(t *testing.T) {
 			t.Errorf("the process is %s, was %s", now, pid)
 		}
 	})
+}
+
+// abandonVariable lets TestABoardEndsWithItsTest be killed with a board up; it names the board.
+const abandonVariable = "OBDAGENT_TEST_ABANDON"
+
+// A test that is killed, as go test does at its timeout, leaves no container behind.
+func TestABoardEndsWithItsTest(t *testing.T) {
+	if os.Getenv(boardVariable) == "" {
+		t.Skipf("needs %s=1: make board", boardVariable)
+	}
+	if name := os.Getenv(abandonVariable); name != "" {
+		b := launch(t, boardScript, name, "", "/bin/true")
+		b.await("systemd", func() bool { b.leader = b.findLeader(); return b.leader != "" })
+		fmt.Println("leader", b.leader)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	canBoot(t)
+	name := boardName()
+	c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestABoardEndsWithItsTest$", "-test.v")
+	c.Env = append(os.Environ(), abandonVariable+"="+name)
+	out, err := c.CombinedOutput()
+	leader := regexp.MustCompile(`leader (\d+)`).FindSubmatch(out)
+	if leader == nil || c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("it was to be killed, with a leader: %v\n%s", err, out)
+	}
+	groups := controlGroups(t, name)
+	if len(groups) == 0 {
+		t.Fatalf("the board had no control group of its own\n%s", out)
+	}
+	for _, group := range groups {
+		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+			err := removeGroups(group)
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the board outlives the test, its systemd being process %s: %v", leader[1], err)
+			}
+		}
+	}
 }
 
 // stopped is how many seconds passed between systemd's "Stopping" and its "Stopped", by the journal's monotonic clock.

@@ -73,7 +73,7 @@ func TestShellcheckHasNothingToSay(t *testing.T) {
 	if err != nil || len(scripts) < 9 {
 		t.Fatalf("%d maintainer scripts, %v: %q", len(scripts), err, scripts)
 	}
-	scripts = append(scripts, "testdata/board.sh", "obdagent.init")
+	scripts = append(scripts, "testdata/board.sh", "testdata/openwrt.sh", "testdata/rc.common", "obdagent.init")
 	if out, err := exec.CommandContext(t.Context(), shellcheck, append([]string{"--shell=dash"}, scripts...)...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -150,22 +150,39 @@ echo "$1" >>"$0.log"
 	}
 }
 
-// Every package takes over what obdagent install had put there.
-func TestEachPackageTakesOverFromTheInstaller(t *testing.T) {
+// opkg writes over no file that no package owns, and looks after the preinst: TestTheLifeOfTheIPK tries it on a running system.
+func TestTheIPKTakesOverFromTheInstaller(t *testing.T) {
 	t.Parallel()
-	if n := strings.Count(get(t, "package/nfpm.yaml"), "\n      preinstall: deploy/package/any.preinst\n"); n != 3 {
-		t.Errorf("%d of deb, rpm and ipk have it", n)
-	}
 	root := procdRoot(t)
 	install(t, root, program(t, arm64, "1"))
+	put(t, filepath.Join(root, "etc/obdagent/config.toml"), seedConfig)
 	for range 2 {
-		c := exec.CommandContext(t.Context(), "sh", "package/any.preinst", "install")
+		c := exec.CommandContext(t.Context(), "sh", "-u", "package/ipk.preinst", "install")
 		c.Env = []string{"PATH=" + os.Getenv("PATH"), "IPKG_INSTROOT=" + root}
 		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if _, err := os.Stat(filepath.Join(root, "usr/lib/obdagent")); !os.IsNotExist(err) {
-			t.Errorf("the installer's list: %v", err)
+		for _, gone := range []string{"usr/lib/obdagent", "usr/bin/obdagent", "etc/init.d/obdagent", "lib/upgrade/keep.d/obdagent"} {
+			if _, err := os.Lstat(filepath.Join(root, gone)); !os.IsNotExist(err) {
+				t.Errorf("%s: %v", gone, err)
+			}
+		}
+		if text := get(t, filepath.Join(root, "etc/obdagent/config.toml")); text != seedConfig {
+			t.Errorf("the configuration is %s", text)
 		}
 	}
+}
+
+// Without the installer's list nothing is its.
+func TestTheIPKLeavesOthersFilesToOpkg(t *testing.T) {
+	t.Parallel()
+	root := procdRoot(t)
+	put(t, filepath.Join(root, "usr/bin/obdagent"), "somebody's")
+	before := tree(t, root)
+	c := exec.CommandContext(t.Context(), "sh", "-u", "package/ipk.preinst", "install")
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "IPKG_INSTROOT=" + root}
+	if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	same(t, "a system without the installer's list", before, tree(t, root))
 }

@@ -12,6 +12,7 @@
 //	contract       ../shared/contract.md beside the checkout: what existing readers rely on, and their code
 //	duckdb         the npm package @duckdb/node-api, in the directory that OBDAGENT_TEST_DUCKDB names, and Node.js
 //	trino          the npm package dt-sql-parser, in the directory that OBDAGENT_TEST_TRINO names, and Node.js
+//	pace           a processor that keeps up with a simulated vehicle in real time; one that is emulated (OBDAGENT_TEST_EMULATED) does not
 //	python-MODULE  the module in the system's Python, /usr/bin/python3 (python-boto3, python-pandas ...)
 //	NAME           any other name: the program NAME on PATH (gpsd, chromium ...)
 package agenttest

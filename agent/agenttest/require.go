@@ -51,6 +51,8 @@ func have(t testing.TB, need string) error {
 		return exists(beside(t, "nmea"))
 	case need == "contract":
 		return exists(beside(t, contractPage))
+	case need == "pace":
+		return keepsPace()
 	case need == "duckdb":
 		return haveDuckDB()
 	case need == "trino":
@@ -60,6 +62,20 @@ func have(t testing.TB, need string) error {
 	default:
 		return onPath(need)
 	}
+}
+
+// emulatedVariable says that the processor is emulated, as .ci/cross does.
+const emulatedVariable = "OBDAGENT_TEST_EMULATED"
+
+// Emulated reports whether this program runs under an emulator: twenty to fifty times slower, and without what the emulator does not
+// hand to the kernel.
+func Emulated() bool { return os.Getenv(emulatedVariable) != "" }
+
+func keepsPace() error {
+	if Emulated() {
+		return errors.New("the processor is emulated, and falls seconds behind a vehicle in real time")
+	}
+	return nil
 }
 
 func onPath(name string) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"obdagent/agent/agenttest"
 	"obdagent/agent/demo"
 	"obdagent/agent/report"
 )
@@ -20,6 +21,7 @@ import (
 // TestTheDemosReportIsTheTruth: what is read back at the end agrees with where the van really was.
 func TestTheDemosReportIsTheTruth(t *testing.T) {
 	t.Parallel()
+	agenttest.Require(t, "pace") // the report is compared with the way that the vehicle went
 	var out bytes.Buffer
 	dir := t.TempDir()
 	o := demo.Options{For: 6 * time.Second, Dir: dir, Seed: 24, Rate: 10, Version: "test", Out: &out}

@@ -250,7 +250,7 @@ func TestADaemonThatEndsMeanwhileIsNoSuccess(t *testing.T) {
 func TestWithoutTheDaemonTheBufferOfTheConfigurationCounts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	const most = 4 << 40 // more than any disk has free that tests run on
+	const most int64 = 4 << 40 // more than any disk has free that tests run on
 	if err := os.WriteFile(filepath.Join(dir, "0.seg"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
