@@ -36,7 +36,7 @@ const (
 	gateway = "10.0.2.2"
 )
 
-// A board is Debian for arm64 with systemd and udev in QEMU: a processor, a disk, a network card, and two USB serial chips that can
+// A board is Debian for arm64 with systemd and udev in QEMU: two processors, a disk, a network card, and two USB serial chips that can
 // be plugged in and pulled out. It has no clock: each time that it is switched on it believes that it is 1970.
 //
 // What QEMU's disk took survives its being killed, as what a real disk's flash took survives a power cut. What the board's kernel
@@ -118,7 +118,7 @@ func (b *board) power() {
 	for _, chip := range []string{"car", "gps"} {
 		_ = os.Remove(b.path(chip))
 	}
-	args := []string{"-M", "virt", "-cpu", "cortex-a53", "-m", "256", "-display", "none", "-nodefaults", "-no-reboot",
+	args := []string{"-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "256", "-display", "none", "-nodefaults", "-no-reboot",
 		"-rtc", "base=1970-01-01T00:00:00,clock=vm",
 		"-kernel", filepath.Join(b.base, "vmlinuz"), "-initrd", filepath.Join(b.base, "initrd"), "-append", "console=ttyAMA0 quiet",
 		"-serial", "file:" + b.path("console"), "-qmp", "unix:" + b.path("qmp"),

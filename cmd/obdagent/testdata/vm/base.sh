@@ -2,7 +2,7 @@
 # Makes the board of make vm, without the package: a Debian 12 for arm64 (kernel, initrd and a root file system on ext4), out of
 # Debian's packages and nothing else, and prints the directory that it is in. It is kept below XDG_CACHE_HOME and made again when
 # this file has changed. Some five minutes; as root, with mmdebstrap, arch-test, qemu-user-static, binfmt-support, e2fsprogs, kmod
-# and cpio. BOARD_ROOT=FILE: a root file system (tar) of the packages below that was made elsewhere.
+# and cpio.
 set -eu
 
 release=bookworm
@@ -49,11 +49,7 @@ fi
 
 mirror=$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)
 mirror=${mirror:-http://deb.debian.org/debian}
-if [ -n "${BOARD_ROOT:-}" ]; then
-	cp "$BOARD_ROOT" "$work/root.tar"
-else
-	mmdebstrap --quiet --architectures=arm64 --variant=minbase --include=$packages $release "$work/root.tar" "$mirror"
-fi
+mmdebstrap --quiet --architectures=arm64 --variant=minbase --include=$packages $release "$work/root.tar" "$mirror"
 
 # The kernel, and a busybox for the initrd, as files: apt with a state of its own that knows this one architecture.
 mkdir -p "$work/lists/partial" "$work/debs" "$work/files" "$work/root" "$work/initrd"
@@ -134,7 +130,7 @@ chmod 755 "$initrd/init"
 mkdir "$work/board"
 cp "$work/files/boot/vmlinuz-$version" "$work/board/vmlinuz"
 (cd "$initrd" && find . | cpio -o -H newc --quiet | gzip -9) >"$work/board/initrd"
-mkfs.ext4 -q -d "$root" -L root "$work/board/disk.img" 768M
+mkfs.ext4 -q -d "$root" -L root "$work/board/disk.img" 1G
 chmod 755 "$work/board"
 rm -rf "$kept/$name.new"
 cp -r --sparse=always "$work/board" "$kept/$name.new"
