@@ -26,7 +26,7 @@ IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages board lifecycle check lint cross test kills bench bench-run bench-buffer bench-report long crash crash-mutants demo clean
+.PHONY: build release packages board lifecycle vm check lint cross test kills bench bench-run bench-buffer bench-report long crash crash-mutants demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -123,6 +123,17 @@ lifecycle:
 	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm $(LIFE)/chroot.tar.gz "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
 	piuparts --basetgz=$(LIFE)/chroot.tar.gz --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \
 		$(LIFE)/obdagent_0.0.2-1_amd64.deb
+
+# The board itself, emulated: Debian 12 for arm64 in QEMU with the .deb, a simulated adapter and receiver on USB serial chips that are
+# pulled out and plugged in, a Firehose with TLS, and CUTS power cuts; the output goes into docs/benchmarks.md. As root, with
+# qemu-system-arm and what cmd/obdagent/testdata/vm/base.sh names, which makes the board's disk the first time. A failure prints
+# its seed: OBDAGENT_TEST_SEED replays the moments.
+CUTS = 10
+vm: packages-arm64
+	board=$$(sh cmd/obdagent/testdata/vm/base.sh) && tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && trap 'exit 1' HUP INT TERM && \
+	TMPDIR=$$tmp OBDAGENT_TEST_REQUIRE=qemu-system-aarch64 OBDAGENT_TEST_VM=$$board OBDAGENT_TEST_VM_CUTS=$(CUTS) \
+		OBDAGENT_TEST_VM_DEB='$(CURDIR)/dist/obdagent_$(VERSION)-1_arm64.deb' \
+		go test -count=1 -timeout=4h -v -run='^TestTheBoard$$' ./cmd/obdagent
 
 # What a package holds beside the program.
 dist/package/changelog.yaml: FORCE

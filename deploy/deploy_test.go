@@ -77,6 +77,20 @@ func TestTheUnitWaitsForNoNetworkAndNoDevice(t *testing.T) {
 	}
 }
 
+// systemd looks a driver's name up in /proc/devices when the unit starts, and leaves out one that is not there: the driver of a USB
+// chip is loaded when the first is plugged in, while the daemon runs. A number holds whether or not (systemd.resource-control(5)).
+func TestTheUnitLetsInDriversThatAreNotLoadedYet(t *testing.T) {
+	t.Parallel()
+	for driver, major := range map[string]string{"ttyUSB": "188", "ttyACM": "166", "rfcomm": "216"} {
+		if !strings.Contains(deploy.Unit, "\nDeviceAllow=char-"+major+" rw\n") {
+			t.Errorf("the unit does not let in the devices of %s by their number %s", driver, major)
+		}
+		if strings.Contains(deploy.Unit, "DeviceAllow=char-"+driver) {
+			t.Errorf("the unit lets %s in by its name", driver)
+		}
+	}
+}
+
 func TestTheUnitIsRestartedWhateverItsExitStatus(t *testing.T) {
 	t.Parallel()
 	for _, want := range []string{"\nRestart=always\n", "\nStartLimitIntervalSec=0\n", "\nType=notify\n"} {

@@ -134,6 +134,17 @@ func (s *Simulation) CarPort() string {
 // GPSPort is what gps.source must say.
 func (s *Simulation) GPSPort() string { return s.gps.cable.Link() }
 
+// ServeCar is the adapter on a port of the caller's, until ctx is done or the port ends; it closes the port. It is for ports other
+// than those that Run makes, such as a serial chip of a virtual machine: without Run these do not exist.
+func (s *Simulation) ServeCar(ctx context.Context, port io.ReadWriteCloser) error {
+	return s.elm.Serve(ctx, port)
+}
+
+// ServeGPS is the receiver on a port of the caller's, as ServeCar is the adapter, but it leaves the port open.
+func (s *Simulation) ServeGPS(ctx context.Context, port io.ReadWriteCloser) error {
+	return s.serveGPS(ctx, port)
+}
+
 // PullCar unplugs the adapter for a while. It does nothing where the adapter is on TCP.
 func (s *Simulation) PullCar(d time.Duration) {
 	if s.car != nil {

@@ -3,6 +3,7 @@ package demo_test
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -153,5 +154,42 @@ func TestWhatCannotBeSimulatedIsAnError(t *testing.T) {
 	}
 	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), missing) {
 		t.Errorf("a recording that is not there: %v", err)
+	}
+}
+
+// A chip of a virtual machine, or a socket, is as good a port as those that Run makes.
+func TestBothAreServedOnPortsOfTheCallers(t *testing.T) {
+	t.Parallel()
+	s, err := demo.NewSimulation(demo.SimOptions{Dir: t.TempDir(), Rate: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		serve      func(context.Context, io.ReadWriteCloser) error
+		ask, until string
+	}{{s.ServeCar, "ATI\r", "ELM327"}, {s.ServeGPS, "", "$GNRMC"}} {
+		port, end := net.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- x.serve(ctx, port) }()
+		if err := end.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if x.ask != "" { // a pipe's empty write waits for a reader, too
+			if _, err := io.WriteString(end, x.ask); err != nil {
+				t.Fatal(err)
+			}
+		}
+		said := ""
+		for buf := make([]byte, 64); !strings.Contains(said, x.until); {
+			n, err := end.Read(buf)
+			if err != nil {
+				t.Fatalf("no %s: %v\n%q", x.until, err, said)
+			}
+			said += string(buf[:n])
+		}
+		cancel()
+		_ = end.Close()
+		<-served // that its port is gone is no news
 	}
 }
