@@ -17,8 +17,8 @@ type scanner struct {
 	id    uint64
 	limit int64 // bytes from here on are not looked at
 
-	hops  bool  // only headers are asked for: of large frames the rest need not be read
-	last  int64 // bytes of the frame found last, 0 if there was none right before
+	hops bool  // only headers are asked for: of large frames the rest need not be read
+	last int64 // bytes of the frame found last, 0 if there was none right before
 
 	blind bool  // what can not be read counts as damage
 	dark  int64 // where the last such place ends
