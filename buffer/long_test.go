@@ -38,11 +38,11 @@ func longRecord(b []byte, seq uint64, rng *rand.Rand) []byte {
 	return append(b, `,"time_src":"gnss","vin":"WVWZZZ1JZXW000001","fix":"3d","speed_src":"obd","flags":[],...`[:86]...)
 }
 
-// bestOpen is how long Open takes, at best of twenty.
+// bestOpen is how long Open takes, at best of fifty.
 func bestOpen(t *testing.T, opts buffer.Options) time.Duration {
 	t.Helper()
 	best := time.Hour
-	for range 20 {
+	for range 50 {
 		start := time.Now()
 		l, err := buffer.Open(opts)
 		if err != nil {

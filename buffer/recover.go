@@ -185,6 +185,7 @@ func (r *recovered) readEnd(dir fsys, s *segment, newest bool) (found, begun boo
 	var sc scanner
 	sc.start(s.name, f, s.id, s.size)
 	sc.blind = true // a sector that died must not keep the agent from starting
+	sc.hops = true
 	state, header, err := r.readHeader(&sc, s)
 	if err != nil {
 		return false, false, err

@@ -106,7 +106,7 @@ func CarveRecords(image io.ReaderAt, size int64, each func(ScannedRecord) error)
 // carve lists everything that looks like a frame's header and has its checksum.
 func carve(image io.ReaderAt, size int64) ([]carved, error) {
 	var frames []carved
-	buf := make([]byte, carveChunk+frameHeaderBytes)
+	buf := make([]byte, min(carveChunk+frameHeaderBytes, size))
 	readable := size == 0
 	for at := int64(0); at < size; at += carveChunk {
 		b := buf[:min(int64(len(buf)), size-at)]

@@ -17,6 +17,9 @@ type scanner struct {
 	id    uint64
 	limit int64 // bytes from here on are not looked at
 
+	hops bool  // only headers are asked for: of large frames the rest need not be read
+	last int64 // bytes of the frame found last, 0 if there was none right before
+
 	blind bool  // what can not be read counts as damage
 	dark  int64 // where the last such place ends
 
@@ -30,6 +33,7 @@ func (s *scanner) start(name string, r io.ReaderAt, id uint64, limit int64) {
 	s.name, s.r, s.id, s.limit = name, r, id, limit
 	s.off = framePlace(segmentHeaderBytes)
 	s.win, s.winAt = s.win[:0], 0
+	s.hops, s.last = false, 0
 	s.blind, s.dark = false, 0
 }
 
@@ -46,9 +50,10 @@ func (s *scanner) next() (h frameHeader, at int64, skipped, ok bool, err error) 
 				return h, at, skipped, false, err
 			}
 			s.off = min(at+frameHeaderBytes+int64(h.body), s.limit)
+			s.last = s.off - at
 			return h, at, skipped, true, nil
 		}
-		skipped = true
+		skipped, s.last = true, 0
 		at += s.toMagic(at + frameAlign)
 	}
 	return h, at, skipped, false, nil
@@ -81,7 +86,11 @@ func (s *scanner) body(h *frameHeader, at int64) ([]byte, error) {
 // bytes returns n bytes at off, which end before limit.
 func (s *scanner) bytes(off int64, n int) ([]byte, error) {
 	if off < s.winAt || off+int64(n) > s.winAt+int64(len(s.win)) {
-		size := int(min(max(scanWindow, int64(n)), s.limit-off))
+		window := int64(scanWindow)
+		if s.hops && s.last > pageBytes {
+			window = pageBytes
+		}
+		size := int(min(max(window, int64(n)), s.limit-off))
 		if cap(s.win) < size {
 			s.win = make([]byte, size)
 		}

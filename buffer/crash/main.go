@@ -109,15 +109,25 @@ type rig struct {
 // runs makes runs until there are enough states.
 func (o *rig) runs(ctx context.Context, base []byte) error {
 	start := time.Now()
-	first := o.run
 	for ; o.states < o.want; o.run++ {
 		if err := o.oneRun(ctx, base); err != nil {
+			if ctx.Err() != nil { // what was looked at is worth its count
+				o.report(start)
+			}
 			return fmt.Errorf("after %d states: seed %d, run %d: %w", o.states, o.seed, o.run, err)
 		}
-		if time.Since(start) > time.Second && (o.run-first)%5 == 4 {
-			fmt.Printf("%d states in %v\n", o.states, time.Since(start).Round(time.Second))
-		}
+		fmt.Printf("%d states in %v\n", o.states, time.Since(start).Round(time.Second))
 	}
+	o.report(start)
+	t := o.total
+	if o.want >= 500 && (t.torn == 0 || t.given == 0 || t.thinned == 0 || t.reused == 0 || o.unflushed == 0) {
+		return errors.New("something of that did not come about: the run does not do what it should")
+	}
+	return nil
+}
+
+// report says what was looked at and found good.
+func (o *rig) report(start time.Time) {
 	fmt.Printf("%d power cuts on ext4 in %v, seed %d: nothing committed was missing, nothing false was there, e2fsck found each file system clean\n",
 		o.states, time.Since(start).Round(time.Second), o.seed)
 	for mode, n := range o.modes {
@@ -126,10 +136,6 @@ func (o *rig) runs(ctx context.Context, base []byte) error {
 	t := o.total
 	fmt.Printf("  %d had unflushed writes; frames torn in %d; %d lives begun on such a disk; %d files used again, %d records given up and %d thinned in them\n",
 		o.unflushed, t.torn, t.opened, t.reused, t.given, t.thinned)
-	if o.want >= 500 && (t.torn == 0 || t.given == 0 || t.thinned == 0 || t.reused == 0 || o.unflushed == 0) {
-		return errors.New("something of that did not come about: the run does not do what it should")
-	}
-	return nil
 }
 
 // oneRun lets a log live several lives, cut at many moments.

@@ -47,6 +47,7 @@ type world struct {
 	rnd     *rand.Rand
 	numbers []number // by sequence number; the first is unused
 	sparse  bool     // acknowledges every other record only
+	slow    bool     // acknowledges less than is appended
 
 	count
 }
@@ -64,7 +65,7 @@ func (w *world) next() uint64 { return uint64(len(w.numbers)) }
 
 // newWorld has the options of a run: a log with room, one that drops its oldest segments, one that thins them.
 func newWorld(seed, run uint64) *world {
-	w := &world{rnd: rand.New(rand.NewPCG(seed, run)), numbers: make([]number, 1), sparse: run%4 == 3}
+	w := &world{rnd: rand.New(rand.NewPCG(seed, run)), numbers: make([]number, 1), sparse: run%4 == 3, slow: run%3 > 0}
 	w.opts = buffer.Options{SegmentBytes: 64 << 10, MaxBytes: 16 * 64 << 10}
 	switch run % 3 {
 	case 1:
@@ -122,7 +123,9 @@ func (v *life) steps(n int) error {
 		case 7, 8:
 			err = v.take()
 		case 9:
-			v.acknowledge()
+			if !v.slow {
+				v.acknowledge()
+			}
 		case 10:
 			if w.rnd.IntN(4) == 0 {
 				err = v.reopen()
@@ -340,7 +343,7 @@ func (v *life) take() error {
 		e.Data = nil
 		v.read = append(v.read, e)
 	}
-	if v.rnd.IntN(2) == 0 {
+	if v.rnd.IntN(2) == 0 && (!v.slow || v.rnd.IntN(3) == 0) {
 		v.acknowledge()
 	}
 	return nil
