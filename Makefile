@@ -26,7 +26,7 @@ IPK_ARCH_amd64 = x86_64
 IPK_ARCH_arm64 = aarch64_generic
 IPK_ARCH_arm = arm_cortex-a7
 
-.PHONY: build release packages board lifecycle vm check lint cross test kills bench bench-run bench-buffer bench-report long crash crash-mutants demo clean
+.PHONY: build release packages board lifecycle vm check lint cross test kills bench bench-run bench-flash freeze bench-buffer bench-report long crash crash-mutants demo clean
 build:
 	go build -o dist/ ./cmd/...
 
@@ -59,9 +59,18 @@ kills:
 bench:
 	go test -run='^$$' -bench='$(BENCH)' -count=$(COUNT) ./...
 
-# The daemon itself at 1 Hz, for a minute.
+# The daemon itself: a minute at 1 Hz, a minute parked, and from its start to its first records.
 bench-run:
-	go test -run='^$$' -bench=RunAtOneHz -count=$(COUNT) ./agent
+	go test -run='^$$' -bench=BenchmarkRun -benchtime=1x -count=$(COUNT) ./agent
+
+# What the daemon writes to a flash in FLASH, driving and parked, on an ext4 of its own each: as root, with mkfs.ext4.
+FLASH = 1h
+bench-flash:
+	OBDAGENT_TEST_REQUIRE=losetup,mkfs.ext4 OBDAGENT_TEST_FLASH=$(FLASH) go test -count=1 -v -timeout=25h -run='^TestFlash$$' ./agent
+
+# The daemon on a disk that hangs for two minutes: as root, with mkfs.ext4 and fsfreeze.
+freeze:
+	OBDAGENT_TEST_REQUIRE=losetup,mkfs.ext4,fsfreeze OBDAGENT_TEST_FREEZE=1 go test -count=1 -v -timeout=30m -run='^TestAFrozenDiskIsAState$$' ./agent
 
 # The buffer beside other ways to keep records, on an ext4 of its own: as root, with mkfs.ext4. ARGS=-help says what can be chosen.
 ARGS =

@@ -140,6 +140,7 @@ type daemonOptions struct {
 	parkedInterval time.Duration // 0: a second
 	json           bool          // record.format; the endpoint then tells of the first records
 	dir            string        // for buffer and status log; empty: a temporary one
+	env            []string      // besides its credentials
 }
 
 // A daemon is a running `obdagent run`.
@@ -239,7 +240,7 @@ func startDaemon(b testing.TB, o daemonOptions) *daemon {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(buildRelease(b, runtime.GOARCH, "obdagent"), "run", "--config", file)
-	cmd.Env = []string{"AWS_ACCESS_KEY_ID=AKIDBENCH00000000000", "AWS_SECRET_ACCESS_KEY=secret of a local endpoint"}
+	cmd.Env = append(o.env, "AWS_ACCESS_KEY_ID=AKIDBENCH00000000000", "AWS_SECRET_ACCESS_KEY=secret of a local endpoint")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	p.began = clock.Boottime()

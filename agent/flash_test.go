@@ -3,11 +3,14 @@ package agent_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 
 	"obdagent/agent/agenttest"
 	"obdagent/agent/config"
+	"obdagent/agent/status"
 )
 
 // flashVariable is how long TestFlash looks at the daemon, such as 1h.
@@ -60,14 +64,77 @@ func TestFlash(t *testing.T) {
 	})
 }
 
+// freezeVariable has TestAFrozenDiskIsAState run.
+const freezeVariable = "OBDAGENT_TEST_FREEZE"
+
+// TestAFrozenDiskIsAState: no write to the disk ends for two minutes, as on a card that hangs. The watchdog is fed all the same, the fault is told,
+// and no record is lost. It needs root.
+func TestAFrozenDiskIsAState(t *testing.T) {
+	if os.Getenv(freezeVariable) == "" {
+		t.Skip("three minutes, as root: make freeze")
+	}
+	for _, program := range []string{"losetup", "mkfs.ext4", "fsfreeze"} {
+		agenttest.Require(t, program)
+	}
+	d := newFlash(t)
+	notify := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	var fed atomic.Int64
+	go func() {
+		var message [4096]byte
+		for {
+			n, err := systemd.Read(message[:])
+			if err != nil {
+				return // the end of the test
+			}
+			if string(message[:n]) == "WATCHDOG=1" {
+				fed.Add(1)
+			}
+		}
+	}()
+	p := startDaemon(t, daemonOptions{dir: d.dir, env: []string{"NOTIFY_SOCKET=" + notify, "WATCHDOG_USEC=10000000"}})
+	p.untilLive(t)
+	command(t, "fsfreeze", "--freeze", d.dir)
+	frozen := true
+	thaw := func() {
+		if frozen {
+			frozen = false
+			command(t, "fsfreeze", "--unfreeze", d.dir)
+		}
+	}
+	defer thaw()
+	before, began := fed.Load(), time.Now()
+	shows := func(s *status.Snapshot) bool {
+		return slices.ContainsFunc(s.Faults, func(f status.Active) bool { return f.Code == "BUF-DISK-STALLED" })
+	}
+	p.until(t, time.Second, "fault", shows)
+	p.wait(t, 30*time.Second)
+	want := int64(time.Since(began).Seconds()/5) - 2 // half of the watchdog's time
+	if n := fed.Load() - before; n < want {
+		t.Errorf("fed %d times in %v, want %d", n, time.Since(began), want)
+	}
+	made := p.status(t).Record.Made
+	thaw()
+	p.until(t, time.Second, "disk that works again", func(s *status.Snapshot) bool {
+		return !shows(s) && s.Record.Made > made+5 && s.Buffer.UnsyncedAge < 5
+	})
+	if s := p.status(t); len(s.Buffer.Lost) > 0 || s.Record.Refused > 0 || s.Record.Made < uint64(time.Since(began).Seconds()*0.9) {
+		t.Errorf("%d records in %v, lost %v, refused %d", s.Record.Made, time.Since(began), s.Buffer.Lost, s.Record.Refused)
+	}
+}
+
 // look watches the daemon write, and says what it wrote by the hour.
 func (d *flash) look(t *testing.T, p *daemon, watch time.Duration) {
 	t.Helper()
 	io := filepath.Join("/proc", strconv.Itoa(p.pid), "io")
 	began, log := time.Now(), d.logBytes(t)
-	before, device, status := procNumbers(t, io), d.counts(t), p.status(t)
+	before, device, snapshot := procNumbers(t, io), d.counts(t), p.status(t)
 	p.wait(t, watch)
-	after, deviceNow, statusNow := procNumbers(t, io), d.counts(t), p.status(t)
+	after, deviceNow, snapshotNow := procNumbers(t, io), d.counts(t), p.status(t)
 	hours := time.Since(began).Hours()
 	perHour := func(n int64) string { return strconv.FormatFloat(float64(n)/hours, 'f', 0, 64) }
 	count := func(counts []uint64) (n int64) {
@@ -80,13 +147,13 @@ func (d *flash) look(t *testing.T, p *daemon, watch time.Duration) {
 		what string
 		n    int64
 	}{
-		{"records", int64(statusNow.Record.Made - status.Record.Made)},
-		{"payload of the records, bytes", statusNow.Buffer.PayloadBytes - status.Buffer.PayloadBytes},
+		{"records", int64(snapshotNow.Record.Made - snapshot.Record.Made)},
+		{"payload of the records, bytes", snapshotNow.Buffer.PayloadBytes - snapshot.Buffer.PayloadBytes},
 		{"lines of the status log, bytes", d.logBytes(t) - log},
 		{"given to the file system by the process (write_bytes of /proc/PID/io)", after["write_bytes"] - before["write_bytes"]},
 		{"written to the device (/sys/block/" + d.loop + "/stat)", deviceNow.bytes - device.bytes},
 		{"flushes of the device", deviceNow.flushes - device.flushes},
-		{"syncs of the buffer", count(statusNow.Buffer.Syncs.Count) - count(status.Buffer.Syncs.Count)},
+		{"syncs of the buffer", count(snapshotNow.Buffer.Syncs.Count) - count(snapshot.Buffer.Syncs.Count)},
 	} {
 		t.Logf("an hour: %s %s", perHour(figure.n), figure.what)
 		if figure.n <= 0 {

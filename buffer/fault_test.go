@@ -331,7 +331,7 @@ func TestAcknowledgementIsWrittenWhenIdle(t *testing.T) {
 			t.Errorf("%d syncs for acknowledgements at once", m.syncs-syncs)
 		}
 		m.mu.Unlock()
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute)
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -344,6 +344,44 @@ func TestAcknowledgementIsWrittenWhenIdle(t *testing.T) {
 		m.mu.Unlock()
 		if diff := cmp.Diff([]string{"7", "10"}, drainOn(t, image, buffer.Options{})); diff != "" {
 			t.Error(diff)
+		}
+		mustClose(t, l)
+	})
+}
+
+// TestTheAcknowledgementOfAParkedVehicleRidesAlong: with a record a minute, each acknowledged at once, each costs one sync.
+func TestTheAcknowledgementOfAParkedVehicleRidesAlong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemFS()
+		l := open(t, m, buffer.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		minute := func() {
+			seq, err := l.Append([]byte("parked"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second) // the bubble's clock
+			l.Ack(seq, seq)
+			time.Sleep(58 * time.Second)
+		}
+		minute()
+		m.mu.Lock()
+		before := m.syncs
+		m.mu.Unlock()
+		for range 30 {
+			minute()
+		}
+		m.mu.Lock()
+		if n := m.syncs - before; n != 30 {
+			t.Errorf("%d syncs for 30 records", n)
+		}
+		m.mu.Unlock()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 		mustClose(t, l)
 	})

@@ -22,8 +22,9 @@ const (
 	frameBytes = 64 << 10
 	// maxSpares is how many recycled segments are kept for later use.
 	maxSpares = 2
-	// idleAck is the longest time that an acknowledgement waits for a frame to ride in.
-	idleAck = 30 * time.Second
+	// idleAck is the longest time that an acknowledgement waits for a frame to ride in: longer than from one record of a parked vehicle to
+	// the next (60 s), which else would cost two syncs a minute instead of one. What a power cut takes of it is delivered twice.
+	idleAck = 90 * time.Second
 )
 
 // A Log is an open buffer. Its methods may be called from any goroutine.

@@ -375,3 +375,27 @@ func TestOpenWrtKeepsRecordsOnFlash(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRulesThatDetectWroteGoWithTheConfiguration, whose names of ports they make: they stay without --purge, and go with it. What somebody
+// else has put there stays.
+func TestTheRulesThatDetectWroteGoWithTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for text, wantGone := range map[string]bool{
+		deploy.PortRulesMark + " Who plugs them into other sockets runs it again.\n# adapter: no serial number, so it is known by its socket\n": true,
+		"# mine\n" + deploy.PortRulesMark + "\n": false,
+	} {
+		root := systemdRoot(t)
+		install(t, root, program(t, arm64, "1"))
+		rules := filepath.Join(root, deploy.PortRules)
+		put(t, rules, text)
+		uninstall(t, deploy.UninstallOptions{Root: root})
+		if get(t, rules) != text {
+			t.Fatal("uninstall has changed them")
+		}
+		changes := uninstall(t, deploy.UninstallOptions{Root: root, Purge: true})
+		_, err := os.Stat(rules)
+		if gone := errors.Is(err, os.ErrNotExist); gone != wantGone || strings.HasPrefix(changes[deploy.PortRules], "kept") == wantGone {
+			t.Errorf("%q: gone %t, %s", text, gone, changes[deploy.PortRules])
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"strings"
 )
 
 // UninstallOptions say what to take away from where.
@@ -16,9 +17,16 @@ type UninstallOptions struct {
 	before func(op, file string) error // tests
 }
 
+// What obdagent detect writes beside the configuration, whose obd.port and gps.source name the links that it makes: it goes when that goes.
+const (
+	PortRules     = "/etc/udev/rules.d/71-obdagent-ports.rules"
+	PortRulesMark = "# Written by obdagent detect." // its beginning
+	maxRulesBytes = 64 << 10
+)
+
 // data are what the daemon and its owner keep on a board, in the order in which they go when all shall go: secrets first.
 var data = []string{
-	"/etc/obdagent", "/etc/default/obdagent",
+	"/etc/obdagent", "/etc/default/obdagent", PortRules,
 	// DynamicUser= keeps its directories in private, and links to them.
 	"/var/lib/private/obdagent", "/var/lib/obdagent", "/var/log/private/obdagent", "/var/log/obdagent",
 	"/srv/obdagent", // OpenWrt
@@ -73,6 +81,12 @@ func Uninstall(o UninstallOptions) (changes []Change, err error) {
 	for _, file := range data {
 		if !d.exists(file) {
 			continue
+		}
+		if file == PortRules {
+			if text, err := d.read(file, maxRulesBytes); err != nil || !strings.HasPrefix(string(text), PortRulesMark) {
+				changes = append(changes, Change{file, "kept, as obdagent detect has not written it"})
+				continue
+			}
 		}
 		if err := d.removeAll(file); err != nil {
 			return changes, err

@@ -319,7 +319,7 @@ func (r *run) credentials(ctx context.Context) Check {
 	u := &r.o.Config.Uplink
 	switch {
 	case r.o.Refused != nil:
-		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: r.forCredentials("give them: see uplink.credentials")}
+		return Check{Level: Fail, Code: noCredentials, Text: r.o.Refused.Error(), Action: r.forCredentials(status.Lookup(noCredentials).Action)}
 	case u.Kind == config.KindDirectory:
 		return Check{Level: OK, Text: "none are needed: records go to " + u.Path}
 	}

@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"obdagent/agent/status"
 	"obdagent/cmd/internal/cli"
 )
 
@@ -32,5 +34,30 @@ func TestDecodeRecognisesACapture(t *testing.T) {
 	}
 	if !strings.Contains(stderr.String(), "4 pieces, 1 exchanges with the adapter, 1 of them with a value; 0 epochs") {
 		t.Errorf("summary %s", &stderr)
+	}
+}
+
+// TestWhatTheDaemonCapturesIsDecoded: both ports, with values and fixes; the file is the owner's alone, and none is written over.
+func TestWhatTheDaemonCapturesIsDecoded(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	file := v.path("van.capture")
+	a := v.run("--capture", file)
+	a.until("both sources", func(s status.Snapshot) bool { return bothLive(s) && s.Car.Answers > 20 && s.GPS.Fixes > 3 })
+	if code, _ := a.stop(syscall.SIGTERM); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the capture: %v, %v", info, err)
+	}
+	r := obdagent(t, v.dir, "decode", file)
+	for _, want := range []string{`"command":"ATI"`, `"signal":"speed","value":`, `"lat":`} {
+		if r.code != 0 || !strings.Contains(r.stdout, want) {
+			t.Errorf("exit status %d, no %s in %.2000s", r.code, want, r.stdout)
+		}
+	}
+	if again := obdagent(t, v.dir, "run", "--config", "c.toml", "--capture", file); again.code == 0 || !strings.Contains(again.stderr, file) {
+		t.Errorf("over a capture that is there: %+v", again)
 	}
 }

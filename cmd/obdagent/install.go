@@ -83,7 +83,8 @@ func uninstallCommand() *cobra.Command {
 		Use:   "uninstall",
 		Short: "Take away what install put there",
 		Long: `uninstall stops the daemon and takes away what obdagent install put there, and nothing else: what was changed since stays, as
-do configuration, records and logs. --purge removes those too; records that were not delivered are lost with them.`,
+do configuration, records and logs, and the udev rule that obdagent detect wrote. --purge removes those too; records that were not
+delivered are lost with them.`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := needRoot(); err != nil {

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"obdagent/agent/doctor"
+	"obdagent/deploy"
 )
 
 // image makes what matters of a root file system with systemd, for this machine's processor.
@@ -128,5 +131,14 @@ func TestOnlyRootInstalls(t *testing.T) {
 		if !errors.As(err, &ended) || ended.ExitCode() != 1 || string(out) != "obdagent "+name+": only root may do this: try it with sudo\n" {
 			t.Errorf("%s: %v, %s", name, err, out)
 		}
+	}
+}
+
+// TestUninstallKnowsTheRulesThatDetectWrites: package deploy imports nothing of ours, and so has their name and beginning of its own.
+func TestUninstallKnowsTheRulesThatDetectWrites(t *testing.T) {
+	t.Parallel()
+	text, _ := doctor.Rules("", &doctor.Found{Port: "/dev/ttyUSB0", Kind: doctor.KindAdapter, IDPath: "platform-xhci-usb-0:1.2:1.0"}, nil)
+	if doctor.RulesFile != deploy.PortRules || !strings.HasPrefix(text, deploy.PortRulesMark) {
+		t.Errorf("%s: %s", doctor.RulesFile, text)
 	}
 }

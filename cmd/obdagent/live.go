@@ -56,7 +56,7 @@ Exit status: 0 interrupted, 1 the agent does not run, refuses, or has ended, 2 u
 		Example: "  sudo obdagent tail --obd\n  sudo obdagent tail --records --json | jq .record.speed",
 		Args:    cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			socket, err := socketOf(at.socket, at.path)
+			socket, err := socketOf(c, at.socket, at.path)
 			if err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ Exit status: 0 done, 1 the agent does not run or refuses, 2 usage or config.`,
 					return err
 				}
 			}
-			socket, err := socketOf(at.socket, at.path)
+			socket, err := socketOf(c, at.socket, at.path)
 			if err != nil {
 				return err
 			}

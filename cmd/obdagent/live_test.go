@@ -165,6 +165,14 @@ func TestAHangupReadsTheConfigurationAgain(t *testing.T) {
 	if r := obdagent(t, v.dir, "status", "--socket", "s"); !strings.Contains(r.stdout, "config   refused  the one before is in force\n") || !strings.Contains(r.stdout, "! CFG-REFUSED: ") || r.code != statusDegraded {
 		t.Errorf("status:\n%s", r.stdout)
 	}
+	// Who asks with the configuration that is refused is answered all the same, where the agent is at the usual socket.
+	if r := finish(t, v.dir, []string{"OBDAGENT_STATUS_SOCKET=" + v.path("s")}, "status", "--config", "c.toml"); !strings.Contains(r.stdout, "! CFG-REFUSED: ") ||
+		!strings.Contains(r.stderr, "gps.buad") || r.code != statusDegraded {
+		t.Errorf("status with the refused configuration: %+v", r)
+	}
+	if r := finish(t, v.dir, []string{"OBDAGENT_STATUS_SOCKET=" + v.path("nowhere")}, "status", "--config", "c.toml"); r.stdout != "" || !strings.Contains(r.stderr, "gps.buad") || r.code != statusUsage {
+		t.Errorf("status with the refused configuration, and nobody there: %+v", r)
+	}
 	// The car's section: its port is opened again. The intervals, to seldom: the records stop coming.
 	reload("[gps]", "max_rate = 7.0\n[gps]", `"100ms"`, `"1h"`, v.path("delivered"), v.path("elsewhere"))
 	s = a.until("a reload", func(s status.Snapshot) bool {

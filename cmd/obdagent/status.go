@@ -67,14 +67,20 @@ func addSocketFlag(c *cobra.Command, socket *string) {
 	c.Flags().StringVar(socket, "socket", "", "the agent's socket (default: status.socket of the configuration, "+config.Default().Status.Socket+")")
 }
 
-// socketOf is the socket that was named, else that of the configuration.
-func socketOf(named, configPath string) (string, error) {
+// socketOf is the socket that was named, else that of the configuration. A configuration with a mistake does not keep anybody from asking an
+// agent that runs with the one before: where one answers at the usual socket, the mistake is told beside its answer.
+func socketOf(c *cobra.Command, named, configPath string) (string, error) {
 	if named != "" {
 		return named, nil
 	}
 	cfg, _, err := loadConfig(configPath)
 	if err != nil {
-		return "", err
+		usual := usualSocket()
+		if _, unanswered := status.Fetch(c.Context(), usual); unanswered != nil {
+			return "", err
+		}
+		_, told := fmt.Fprintf(c.ErrOrStderr(), "warning: %v\nwarning: the configuration is wrong; this is the agent that answers at %s all the same\n", err, usual)
+		return usual, failure("print", told)
 	}
 	if cfg.Status.Socket == "" {
 		return "", errors.New("status.socket is empty in the configuration: the agent cannot be asked")
@@ -82,11 +88,19 @@ func socketOf(named, configPath string) (string, error) {
 	return cfg.Status.Socket, nil
 }
 
+// usualSocket is where an agent is asked whose configuration nobody can read.
+func usualSocket() string {
+	if named := os.Getenv("OBDAGENT_STATUS_SOCKET"); named != "" {
+		return named
+	}
+	return config.Default().Status.Socket
+}
+
 func (f *statusFlags) run(c *cobra.Command) error {
 	if f.wait != 0 && (f.watch || f.wait < 0) {
 		return cli.Status{Code: statusUsage, Err: errors.New("--wait takes a time above zero, such as 60s, and does not go with --watch")}
 	}
-	socket, err := socketOf(f.socket, f.config)
+	socket, err := socketOf(c, f.socket, f.config)
 	if err != nil {
 		return cli.Status{Code: statusUsage, Err: err}
 	}

@@ -142,11 +142,11 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// run starts the daemon.
-func (v *van) run() *daemon {
+// run starts the daemon, with more flags if there are.
+func (v *van) run(flags ...string) *daemon {
 	v.t.Helper()
 	a := &daemon{t: v.t, socket: v.path("s"), done: make(chan struct{})}
-	a.child = command(context.Background(), v.dir, "run", "--config", v.config())
+	a.child = command(context.Background(), v.dir, append([]string{"run", "--config", v.config()}, flags...)...)
 	a.child.Env = append(a.child.Env, v.environ...)
 	a.child.Stderr = &a.stderr
 	a.begin()
