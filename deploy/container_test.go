@@ -392,6 +392,20 @@ func TestOnABoard(t *testing.T) {
 		b.await("the seed's device id", func() bool { return b.status().DeviceID == "van-212" })
 	})
 
+	t.Run("a seed that placing onto an image was stopped with", func(t *testing.T) {
+		b.t = t
+		b.write("/etc/obdagent/seed/obdagent.toml", "[vehicle]\ndevice_id = \"van-213\"\n")
+		b.run("systemctl", "start", "obdagent-seed.service")
+		if met := b.property("obdagent-seed.service", "ConditionResult"); met != "yes" {
+			t.Errorf("its condition is met: %s", met)
+		}
+		if _, err := b.try("test", "-e", "/etc/obdagent/seed"); err == nil {
+			t.Errorf("left is %s", b.run("find", "/etc/obdagent"))
+		}
+		b.run("systemctl", "restart", "obdagent.service")
+		b.await("the seed's device id", func() bool { return b.status().DeviceID == "van-213" })
+	})
+
 	t.Run("uninstall and install while it runs", func(t *testing.T) {
 		b.t = t
 		b.run("cp", "/usr/bin/obdagent", "/obdagent")

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -280,29 +281,31 @@ func TestAtEachPowerCutABoardIsTheOldOneOrTheNewOne(t *testing.T) {
 	}
 	// A third one's placing that is stopped between two boards.
 	t.Run("stopped twice", func(t *testing.T) {
-		for _, n := range []int{18, 21, 33} { // the new configuration is installed, the certificate too, all is and its seed half erased
-			atEachMoment(t, func(t *testing.T, powerCut func() func(op, file string) error) error {
-				reset(t, &first)
-				o, left := second.onto(clean), n
-				o.Replace = true
-				_, _ = deploy.Place(o.WithBefore(func(string, string) error {
-					if left--; left < 0 {
-						return deploy.ErrPowerCut
-					}
-					return nil
-				}))
-				o = third.onto(clean)
-				o.Replace = true
-				_, err := deploy.Place(o.WithBefore(powerCut()))
-				if _, err := takeSeed(clean); err != nil {
-					t.Error(err)
+		const half = 21 // configuration and certificate are installed, the key is not
+		atEachMoment(t, func(t *testing.T, powerCut func() func(op, file string) error) error {
+			reset(t, &first)
+			o, left := second.onto(clean), half
+			o.Replace = true
+			_, err := deploy.Place(o.WithBefore(func(string, string) error {
+				if left--; left < 0 {
+					return deploy.ErrPowerCut
 				}
-				if !first.isOn(t, clean) && !second.isOn(t, clean) && !third.isOn(t, clean) {
-					t.Errorf("stopped after %d: it is a mixture: %v", n, tree(t, etc))
-				}
-				tidy(t)
-				return err
-			})
-		}
+				return nil
+			}))
+			if !errors.Is(err, deploy.ErrPowerCut) || second.isOn(t, clean) || first.isOn(t, clean) {
+				t.Errorf("it was not stopped halfway: %v", err)
+			}
+			o = third.onto(clean)
+			o.Replace = true
+			_, err = deploy.Place(o.WithBefore(powerCut()))
+			if _, err := takeSeed(clean); err != nil {
+				t.Error(err)
+			}
+			if !second.isOn(t, clean) && !third.isOn(t, clean) {
+				t.Errorf("it is a mixture: %v", tree(t, etc))
+			}
+			tidy(t)
+			return err
+		})
 	})
 }

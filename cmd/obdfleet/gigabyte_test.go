@@ -21,8 +21,11 @@ const benchVariable = "OBDAGENT_TEST_BENCH_REPORT"
 // benchBytes is how much is made.
 const benchBytes = 1 << 30
 
-// TestAGibibyte measures the report beside DuckDB on the same objects, each in a process of its own. It is no check, and takes a
-// gibibyte of disk and minutes: it runs only where benchVariable says so. make bench-report.
+// mostMemory is what a report of a gibibyte may have resident.
+const mostMemory = 64 << 20
+
+// TestAGibibyte measures the report beside DuckDB on the same objects, each in a process of its own, and holds its memory to its
+// bound. It takes a gibibyte of disk and minutes: it runs only where benchVariable says so. make bench-report.
 func TestAGibibyte(t *testing.T) {
 	dir := os.Getenv(benchVariable)
 	if dir == "" {
@@ -60,6 +63,9 @@ func TestAGibibyte(t *testing.T) {
 		}
 		t.Logf("obdfleet: %d records and %d duplicates in %.1f s, %.0f MB/s; CPU %.1f s; peak %.1f MiB resident", r.Total.Records, r.Total.Duplicates,
 			took, float64(bytes)/1e6/took, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), float64(usage.Maxrss)/1024)
+		if usage.Maxrss<<10 > mostMemory {
+			t.Errorf("%d KiB were resident, at most %d may be", usage.Maxrss, mostMemory>>10)
+		}
 	}
 	for _, ask := range []struct{ name, sql string }{
 		{"the whole report", whole(t)},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -125,6 +126,8 @@ type s3Source struct {
 	bucket, prefix string
 	endpoint       string // for what is said to people; "" is Amazon's
 	pageSize       int32  // keys a page; 0 is S3's own, 1000
+	// pause lets a time pass; nil: by the clock.
+	pause func(context.Context, time.Duration) error
 }
 
 // Objects lists page by page. S3 lists in the order of the keys' UTF-8 bytes (ListObjectsV2, API Reference).
@@ -152,14 +155,6 @@ func (s s3Source) Objects(ctx context.Context) iter.Seq2[report.Object, error] {
 			}
 		}
 	}
-}
-
-func (s s3Source) open(ctx context.Context, key string) (io.ReadCloser, error) {
-	answer, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(s.bucket), Key: aws.String(key)})
-	if err != nil {
-		return nil, s.explain(err)
-	}
-	return answer.Body, nil
 }
 
 // explain puts what to do next to an error of S3, and makes those a usageError that the user can put right.

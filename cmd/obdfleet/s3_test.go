@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/xml"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -11,8 +14,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"obdagent/agent/agenttest"
+	"obdagent/agent/report"
 	"obdagent/cmd/internal/cli"
 )
 
@@ -22,9 +27,14 @@ type fakeS3 struct {
 	bucket  string
 	objects map[string]string
 	deny    string // the key whose reading is refused
+	cut     int    // of each answer with an object only so many bytes come; 0: all, -1: none
+	once    bool   // of the first answer only
+	whole   bool   // ranges are not known
+	change  string // what an object becomes once it has been read in part
 
-	mu    sync.Mutex
-	pages int
+	mu     sync.Mutex
+	pages  int
+	ranges []string
 }
 
 type listing struct {
@@ -54,8 +64,43 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case key == "":
 		f.list(w, r)
 	default:
-		_, _ = w.Write([]byte(f.objects[key]))
+		f.object(w, r, key)
 	}
+}
+
+// object answers GetObject, with ranges and If-Match (net/http's ServeContent), and breaks off where it is told to.
+func (f *fakeS3) object(w http.ResponseWriter, r *http.Request, key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text := f.objects[key]
+	f.ranges = append(f.ranges, r.Header.Get("Range"))
+	w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(text))))
+	if f.whole {
+		r.Header.Del("Range")
+	}
+	if f.cut != 0 && (!f.once || len(f.ranges) == 1) {
+		w = &cutWriter{w, max(f.cut, 0)}
+	}
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
+	if f.change != "" {
+		f.objects[key] = f.change
+	}
+}
+
+// A cutWriter lets so many bytes through; then the connection breaks.
+type cutWriter struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutWriter) Write(p []byte) (int, error) {
+	if c.left >= len(p) {
+		c.left -= len(p)
+		return c.ResponseWriter.Write(p)
+	}
+	n, _ := c.ResponseWriter.Write(p[:c.left])
+	c.left -= n
+	return n, io.ErrClosedPipe // net/http breaks off an answer that is shorter than it said
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
@@ -136,6 +181,55 @@ func TestAnObjectThatMayNotBeReadIsNamed(t *testing.T) {
 		t.Errorf("status %d, want %d and one record:\n%s", status, cli.ExitBadNews, out)
 	}
 	expectLines(t, errs, []string{"1 object or part of one could not be read: a: s3://sd-vehicle-data at " + endpoint + ": these credentials may not read it"})
+}
+
+// TestAReadingGoesOnWhereAConnectionBroke: each connection breaks after some bytes, and no line is lost or read twice.
+func TestAReadingGoesOnWhereAConnectionBroke(t *testing.T) {
+	t.Parallel()
+	text := ""
+	for i := range 40 {
+		text += line(i)
+	}
+	for name, test := range map[string]struct {
+		f       *fakeS3
+		records int
+		said    string
+		waits   []time.Duration
+	}{
+		"each after 1,000 bytes":      {&fakeS3{cut: 1000}, 40, "", []time.Duration{0, 0}},
+		"a look-alike without ranges": {&fakeS3{cut: 2000, once: true, whole: true}, 40, "", []time.Duration{0}},
+		"nothing comes":               {&fakeS3{cut: -1}, 0, "unexpected EOF", []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}},
+		"it has become another":       {&fakeS3{cut: 1000, change: "x"}, 0, "PreconditionFailed", []time.Duration{0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := test.f
+			f.bucket, f.objects = "sd-vehicle-data", map[string]string{"2026/11/23/a": text}
+			client, err := s3Client(t.Context(), s3Flags{endpoint: serve(t, f)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var waits []time.Duration
+			source := s3Source{client: client, bucket: f.bucket, pause: func(_ context.Context, d time.Duration) error {
+				waits = append(waits, d)
+				return nil
+			}}
+			r, err := report.Read(t.Context(), source, report.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := ""
+			if r.UnreadableCount > 0 {
+				said = r.Unreadable[0].Reason
+			}
+			if test.records > 0 && (int(r.Total.Records) != test.records || r.Total.Duplicates != 0 || r.Damaged != 0) || test.said == "" && said != "" || !strings.Contains(said, test.said) {
+				t.Errorf("%d records, %d duplicates, %d damaged; said %q, want %q", r.Total.Records, r.Total.Duplicates, r.Damaged, said, test.said)
+			}
+			if !slices.Equal(waits, test.waits) {
+				t.Errorf("waits %v, want %v; ranges %q", waits, test.waits, f.ranges)
+			}
+		})
+	}
 }
 
 func TestWhatS3RefusesIsExplained(t *testing.T) {

@@ -380,12 +380,16 @@ func TestEveryAlarmIsHeard(t *testing.T) {
 			if strings.HasSuffix(text(a.MetricName), ".DataFreshness") && *a.Threshold < 900+15*60 {
 				t.Errorf("%s: %s would go off while the buffer fills: %v s", name, alarm, *a.Threshold)
 			}
+			var reckoned []string
 			for _, m := range a.Metrics {
+				reckoned = append(reckoned, text(m.Expression))
+			}
+			for i, m := range a.Metrics {
 				if m.MetricStat != nil {
 					note(m.MetricStat.Metric.MetricName)
-					if !regexp.MustCompile(`\b` + m.Id + `\b`).MatchString(text(a.Metrics[0].Expression)) {
-						t.Errorf("%s: %s reckons %s without %s", name, alarm, text(a.Metrics[0].Expression), m.Id)
-					}
+				}
+				if used := regexp.MustCompile(`\b` + m.Id + `\b`).MatchString(strings.Join(reckoned, "; ")); used != (i > 0) || (m.ReturnData == nil) != (i == 0) {
+					t.Errorf("%s: %s reckons %q, of which %s is part: %v", name, alarm, reckoned, m.Id, used)
 				}
 			}
 			// CloudWatch PutMetricAlarm: period times periods is a day at most. No data is what silence is known by; for the others it is none
