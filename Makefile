@@ -127,7 +127,7 @@ lifecycle:
 	OBDAGENT_TEST_DEBS=$(CURDIR)/$(LIFE)/obdagent_0.0.1-1_amd64.deb,$(CURDIR)/$(LIFE)/obdagent_0.0.2-1_amd64.deb \
 	OBDAGENT_TEST_RPMS=$(CURDIR)/$(LIFE)/obdagent-0.0.1-1.x86_64.rpm,$(CURDIR)/$(LIFE)/obdagent-0.0.2-1.x86_64.rpm \
 	OBDAGENT_TEST_IPKS=$(CURDIR)/$(LIFE)/obdagent_0.0.1-1_x86_64.ipk,$(CURDIR)/$(LIFE)/obdagent_0.0.2-1_x86_64.ipk \
-		go test -count=1 -timeout=15m -v -run=TestTheLifeOfThe ./deploy
+		go test -count=1 -timeout=30m -v -run=TestTheLifeOfThe ./deploy
 	lintian --allow-root --fail-on error,warning $(LIFE)/obdagent_0.0.2-1_amd64.deb
 	mmdebstrap --quiet --variant=minbase --include=init-system-helpers bookworm $(LIFE)/chroot.tar.gz "$$(apt-cache policy base-files | grep -oE 'https?://[^ ]+' | head -1)"
 	piuparts --basetgz=$(LIFE)/chroot.tar.gz --distribution=bookworm --no-upgrade-test --skip-minimize --warn-on-leftovers-after-purge \

@@ -25,6 +25,9 @@ const boardVariable = "OBDAGENT_TEST_BOARD"
 // patience is how long a test waits for what happens in a second.
 const patience = 2 * time.Minute
 
+// commandPatience is how long one command on a board may take: dpkg needs seconds, and on a busy machine minutes.
+const commandPatience = 10 * time.Minute
+
 // goBuild builds a package of this module as a release is built, for a board of this machine's kind.
 func goBuild(t *testing.T, pkg string) string {
 	t.Helper()
@@ -191,7 +194,7 @@ func removeGroups(group string) error {
 
 // on is a command on the board, with an end.
 func (b *board) on(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
 	defer cancel()
 	c := exec.CommandContext(ctx, "nsenter", append([]string{"--target", b.leader, "--all", "--"}, args...)...)
 	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"} // of this machine's environment the board knows nothing
@@ -211,7 +214,7 @@ func (b *board) on(stdin string, args ...string) (string, error) {
 	c.WaitDelay = 5 * time.Second // and what the child has started may keep the output open
 	out, err := c.CombinedOutput()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("not done within %v: %w", patience, err)
+		err = fmt.Errorf("not done within %v: %w", commandPatience, err)
 	}
 	return strings.TrimSpace(string(out)), err
 }

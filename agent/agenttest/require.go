@@ -67,7 +67,7 @@ func have(t testing.TB, need string) error {
 // emulatedVariable says that the processor is emulated, as .ci/cross does.
 const emulatedVariable = "OBDAGENT_TEST_EMULATED"
 
-// Emulated reports whether this program runs under an emulator: twenty to fifty times slower, and without what the emulator does not
+// Emulated reports whether this program runs under an emulator: some ten times slower, and without what the emulator does not
 // hand to the kernel.
 func Emulated() bool { return os.Getenv(emulatedVariable) != "" }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"obdagent/agent/agenttest"
 	"obdagent/cmd/internal/cli"
 )
 
@@ -39,8 +40,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what happens in a second: these machines are slow at times.
-const patience = 60 * time.Second
+// patience is how long a test waits for what happens in a second: these machines are slow at times, and emulated ones always.
+var patience = func() time.Duration {
+	if agenttest.Emulated() {
+		return 5 * time.Minute
+	}
+	return time.Minute
+}()
 
 // surroundings are a child's whole environment: nothing of the machine's configuration or credentials.
 func surroundings(tmp string, more ...string) []string {
