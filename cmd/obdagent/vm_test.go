@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"maps"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -24,6 +26,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"obdagent/agent/agenttest"
 	"obdagent/agent/clock"
@@ -180,11 +183,29 @@ func (y *yard) plugGPS() {
 	y.plug("gps", func(ctx context.Context, port io.ReadWriteCloser) error {
 		var hears sync.WaitGroup
 		hears.Go(func() { _, _ = io.Copy(heard, port) }) // it ends when the port is pulled
-		err := y.sim.ServeGPS(ctx, port)
+		err := y.sim.ServeGPS(ctx, wire{port.(*net.UnixConn)})
 		_ = port.Close()
 		hears.Wait()
 		return err
 	})
+}
+
+// A wire loses what nobody takes, as that from a receiver to a port which is not open; a socket would keep minutes of it.
+type wire struct{ *net.UnixConn }
+
+func (w wire) Write(p []byte) (int, error) {
+	raw, err := w.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	waiting := 0
+	if failed := raw.Control(func(fd uintptr) { waiting, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); failed != nil || err != nil {
+		return 0, errors.Join(failed, err)
+	}
+	if waiting > 0 {
+		return len(p), nil
+	}
+	return w.UnixConn.Write(p)
 }
 
 // install puts the package onto a board that has never had it, without network or devices.
@@ -337,7 +358,7 @@ func (y *yard) cover(coverage string) {
 // cuts cuts the power again and again: two times of three while the daemon is at work, the third anywhere, on the way there, too.
 func (y *yard) cuts() {
 	n := int(variable(y.t, vmCutsVariable, vmCuts))
-	lost, atWork := 0, 0
+	lost, atWork, reach := 0, 0, time.Minute // from power-on to the first record
 	for i := range n {
 		if i > 0 {
 			y.power()
@@ -348,16 +369,17 @@ func (y *yard) cuts() {
 			y.plugCar()
 			y.plugGPS()
 		}
-		after := time.Duration(y.random.Int64N(int64(40 * time.Second)))
-		anywhere := i%3 == 2
-		if anywhere {
-			after *= 2
+		share := y.random.Float64()
+		after := time.Duration(share * float64(40*time.Second))
+		if i%3 == 2 {
+			after = time.Duration(share * float64(reach+10*time.Second))
 		} else {
 			var first [3]time.Time
 			first[0] = y.await("daemon", func() bool { return y.sight().Snapshot != nil })
 			first[1] = y.until("record", func(s status.Snapshot) bool { return s.Record.Made > 0 })
 			first[2] = y.await("record on disk", func() bool { s := y.sight(); on, _ := y.announced(s.BootID); return on > 0 })
 			if i > 0 {
+				reach = first[1].Sub(y.on)
 				y.t.Logf("boot %d: from power-on to the daemon %s, to the first record %s, to the first that is on disk %s", i+1, y.since(y.on, first[0]), y.since(y.on, first[1]), y.since(y.on, first[2]))
 			}
 			y.healthy()
