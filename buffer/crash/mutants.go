@@ -19,7 +19,8 @@ type mutant struct {
 	from     uint64 // the run with which the rig begins: the third one is the first that thins
 }
 
-// mutants are those that a power cut shows. Each was a line that somebody could leave out.
+// mutants are those that a power cut shows on ext4. Each is a line that somebody could leave out. Others ext4 hides, whose journal keeps
+// the order of names: those are for the states in memory.
 var mutants = []mutant{
 	{
 		"frames are not synced", "fsys_os.go",
@@ -32,10 +33,6 @@ var mutants = []mutant{
 	{
 		"a thinned segment is not synced", "thin.go",
 		"if err := t.f.Sync(); err != nil {", "if err := error(nil); err != nil {", 2,
-	},
-	{
-		"the name of a thinned segment is not durable before those it is made of go", "thin.go",
-		"		if err := l.dir.SyncDir(); err != nil {\n			l.closeThin()", "		if err := error(nil); err != nil {\n			l.closeThin()", 2,
 	},
 	{
 		"the checksum of a frame's records is not looked at", "frame.go",
