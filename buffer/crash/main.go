@@ -54,6 +54,7 @@ func crash(ctx context.Context) (err error) {
 	flag.BoolVar(&o.lie, "lie", false, "the disk confirms flushes and forgets: this has to fail")
 	in := flag.String("in", "", "directory for the mounts; default: a temporary one")
 	mutants := flag.Bool("mutants", false, "run -states on each of several buffers with a sync left out: each has to fail")
+	only := flag.String("only", "", "of -mutants: only those whose name has this in it")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q: there are only flags, see -help", flag.Args())
@@ -74,7 +75,7 @@ func crash(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, os.Remove(*in)) }()
 	}
 	if *mutants {
-		return runMutants(ctx, *in, o.seed, o.want)
+		return runMutants(ctx, *in, *only, o.seed, o.want)
 	}
 	base, err := format(ctx, *in)
 	if err != nil {
