@@ -177,6 +177,9 @@ func (o *rig) oneRun(ctx context.Context, base []byte) error {
 			state := flat(flushed, over)
 			w.count = count{}
 			then, err := o.state(ctx, w, state, at)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err != nil {
 				err = fmt.Errorf("life %d, %d of %d events done, %d of them unflushed, left %s: %w", n, at, len(events), len(writes), cutModeNames[mode], err)
 				name := filepath.Join(o.keep, fmt.Sprintf("crash-%d-%d-%d-%d.ext4", o.seed, o.run, n, at))
