@@ -54,6 +54,7 @@ func crash(ctx context.Context) (err error) {
 	flag.BoolVar(&o.lie, "lie", false, "the disk confirms flushes and forgets: this has to fail")
 	in := flag.String("in", "", "directory for the mounts; default: a temporary one")
 	mutants := flag.Bool("mutants", false, "run -states on each of several buffers with a sync left out: each has to fail")
+	only := flag.String("only", "", "of -mutants: only those whose name has this in it")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q: there are only flags, see -help", flag.Args())
@@ -74,7 +75,7 @@ func crash(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, os.Remove(*in)) }()
 	}
 	if *mutants {
-		return runMutants(ctx, *in, o.seed, o.want)
+		return runMutants(ctx, *in, *only, o.seed, o.want)
 	}
 	base, err := format(ctx, *in)
 	if err != nil {
@@ -176,6 +177,9 @@ func (o *rig) oneRun(ctx context.Context, base []byte) error {
 			state := flat(flushed, over)
 			w.count = count{}
 			then, err := o.state(ctx, w, state, at)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err != nil {
 				err = fmt.Errorf("life %d, %d of %d events done, %d of them unflushed, left %s: %w", n, at, len(events), len(writes), cutModeNames[mode], err)
 				name := filepath.Join(o.keep, fmt.Sprintf("crash-%d-%d-%d-%d.ext4", o.seed, o.run, n, at))

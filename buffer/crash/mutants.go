@@ -19,7 +19,8 @@ type mutant struct {
 	from     uint64 // the run with which the rig begins: the third one is the first that thins
 }
 
-// mutants are those that a power cut shows. Each was a line that somebody could leave out.
+// mutants are those that a power cut shows on ext4. Each is a line that somebody could leave out. Others ext4 hides, whose journal keeps
+// the order of names: those are for the states in memory.
 var mutants = []mutant{
 	{
 		"frames are not synced", "fsys_os.go",
@@ -34,28 +35,25 @@ var mutants = []mutant{
 		"if err := t.f.Sync(); err != nil {", "if err := error(nil); err != nil {", 2,
 	},
 	{
-		"the name of a thinned segment is not durable before those it is made of go", "thin.go",
-		"		if err := l.dir.SyncDir(); err != nil {\n			l.closeThin()", "		if err := error(nil); err != nil {\n			l.closeThin()", 2,
-	},
-	{
-		"the checksum of a frame's records is not looked at", "frame.go",
-		"if len(body) != int(h.body) || crc32.Checksum(body, castagnoli) != h.bodyCRC {", "if len(body) != int(h.body) {", 0,
-	},
-	{
 		"frames of a file's earlier life count", "scan.go",
 		"if h, ok = parseFrameHeader(b); ok && h.id == s.id {", "if h, ok = parseFrameHeader(b); ok {", 0,
 	},
 }
 
 // runMutants builds each mutant, and is an error if one of them passes.
-func runMutants(ctx context.Context, in string, seed uint64, states int) error {
+func runMutants(ctx context.Context, in, only string, seed uint64, states int) error {
 	dir, err := run(ctx, "go", "list", "-f", "{{.Dir}}", "obdagent/buffer")
 	if err != nil {
 		return fmt.Errorf("find the buffer's source; run it in its directory: %w", err)
 	}
 	dir = strings.TrimSpace(dir)
 	var passed []string
+	tried := 0
 	for _, m := range mutants {
+		if !strings.Contains(m.name, only) {
+			continue
+		}
+		tried++
 		told, err := m.run(ctx, in, dir, seed, states)
 		switch {
 		case ctx.Err() != nil:
@@ -70,9 +68,9 @@ func runMutants(ctx context.Context, in string, seed uint64, states int) error {
 		}
 	}
 	if len(passed) > 0 {
-		return fmt.Errorf("%d of %d mutants were not found", len(passed), len(mutants))
+		return fmt.Errorf("%d of %d mutants were not found", len(passed), tried)
 	}
-	fmt.Printf("all %d mutants were found\n", len(mutants))
+	fmt.Printf("%d of %d mutants were found\n", tried, tried)
 	return nil
 }
 
