@@ -101,7 +101,7 @@ func launch(t *testing.T, script, name string, args ...string) *board {
 	defer said.Close() //nolint:errcheck // it is read by its name
 	c := exec.Command("sh", slices.Concat([]string{script, name}, args)...)
 	c.Stdout, c.Stderr = said, said
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // Pdeathsig is sent when the thread ends that started the process
@@ -198,6 +198,7 @@ func (b *board) on(stdin string, args ...string) (string, error) {
 	defer cancel()
 	c := exec.CommandContext(ctx, "nsenter", append([]string{"--target", b.leader, "--all", "--"}, args...)...)
 	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"} // of this machine's environment the board knows nothing
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}                   // a test in the background would be stopped by the terminal that a command looks for
 	if stdin != "" {
 		c.Stdin = strings.NewReader(stdin)
 	}
