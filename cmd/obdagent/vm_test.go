@@ -588,7 +588,7 @@ func (y *yard) complete(once []record.Record) {
 		}
 		last = r.Seq
 		delivered[r.BootID]++
-		if i+1 == len(once) || once[i+1].BootID != r.BootID {
+		if i+1 < len(once) && once[i+1].BootID != r.BootID { // the last boot was not cut short
 			_, ended := y.announced(r.BootID)
 			costliest = max(costliest, ended-time.Duration(r.MonoMS)*time.Millisecond)
 		}
