@@ -411,6 +411,11 @@ func (y *yard) cuts() {
 			lost++
 		}
 	}
+	// The next step finds it on its way.
+	y.power()
+	y.cover(goodCoverage)
+	y.plugCar()
+	y.plugGPS()
 	y.t.Logf("%d cuts, %d of them after records had been announced; %d took what was not synced", n, atWork, lost)
 	if lost == 0 {
 		y.t.Error("no cut took what was not synced: they were no power cuts")
@@ -436,12 +441,8 @@ func (y *yard) healthy() {
 	}
 }
 
-// costs boots once more, lets all be delivered, and measures.
+// costs measures the boot after the last cut, lets all be delivered, and measures on.
 func (y *yard) costs() {
-	y.power()
-	y.cover(goodCoverage)
-	y.plugCar()
-	y.plugGPS()
 	waiting := uint64(0)
 	first := y.until("record", func(s status.Snapshot) bool { waiting = max(waiting, s.Buffer.Records); return s.Record.Made > 0 })
 	fix := y.until("fix", fixed)
@@ -587,7 +588,7 @@ func (y *yard) complete(once []record.Record) {
 		}
 		last = r.Seq
 		delivered[r.BootID]++
-		if i+1 == len(once) || once[i+1].BootID != r.BootID {
+		if i+1 < len(once) && once[i+1].BootID != r.BootID { // the last boot was not cut short
 			_, ended := y.announced(r.BootID)
 			costliest = max(costliest, ended-time.Duration(r.MonoMS)*time.Millisecond)
 		}
@@ -610,9 +611,9 @@ func (y *yard) complete(once []record.Record) {
 	y.t.Logf("%d boots, %d runs of the daemon with records: %d records announced as on disk, %d delivered; a cut cost at most the last %v", len(boots), len(ids), promised, len(once), costliest.Round(time.Millisecond))
 }
 
-// off is how far a record's position is from where the van was: at its moment if it is of an epoch, else at the epoch before it, which
+// astray is how far a record's position is from where the van was: at its moment if it is of an epoch, else at the epoch before it, which
 // fix_age_ms tells. The receiver's epochs are whole seconds; how long one is under way through an emulated chip shows in the age.
-func (y *yard) off(r record.Record) float64 {
+func (y *yard) astray(r record.Record) float64 {
 	lat, _ := r.Lat.Get()
 	lon, _ := r.Lon.Get()
 	from := func(t time.Time) float64 {
@@ -654,7 +655,7 @@ func (y *yard) truth(once []record.Record) {
 		}
 		truth := y.sim.At(r.Time)
 		if r.Lat.IsSet() {
-			off := y.off(r)
+			off := y.astray(r)
 			if farthest = max(farthest, off); off > 1 {
 				y.t.Errorf("number %d of %v is %.1f m off", r.Seq, r.Time, off)
 			}

@@ -88,7 +88,8 @@ cp "$work/files/lib/modules/$version"/modules.builtin* "$work/files/lib/modules/
 depmod --basedir "$root" "$version"
 echo board >"$root/etc/hostname"
 : >"$root/etc/machine-id"
-echo 'LABEL=stick /media/stick ext4 ro,nofail 0 0' >"$root/etc/fstab"
+# udev on a busy machine's emulated board has taken longer than systemd's 90 s to find it.
+echo 'LABEL=stick /media/stick ext4 ro,nofail,x-systemd.device-timeout=30min 0 0' >"$root/etc/fstab"
 mkdir "$root/media/stick"
 # No way out but to the machine that it runs on.
 printf '[Match]\nType=ether\n[Network]\nAddress=10.0.2.15/24\nLinkLocalAddressing=no\n' >"$root/etc/systemd/network/10-board.network"
