@@ -60,11 +60,13 @@ func TestBothSourcesMeetInOneRecordAndArrive(t *testing.T) {
 		lon, _ := x.Lon.Get()
 		car, _ := x.SpeedOBD.Get()
 		ground, _ := x.SpeedGPS.Get()
-		// 1e-6 degrees are 11 cm; the car tells whole km/h, up to 150 ms apart at up to 3 m/s².
+		age, _ := x.OBDAge.Get()
+		// 1e-6 degrees are 11 cm; the car tells whole km/h, up to 150 ms apart at up to 3 m/s²; on a busy machine further apart, as
+		// the record's own age of its sample says.
 		if d := max(lat-truth.Lat, truth.Lat-lat, lon-truth.Lon, truth.Lon-lon); d > 2e-6 && x.MonoMS != 0 && len(x.Flags) == 0 && onEpoch(x) {
 			t.Errorf("record at %v is %g degrees from the truth", x.Time, d)
 		}
-		if d := max(car-truth.Speed*3.6, truth.Speed*3.6-car); d > 2.5 {
+		if d := max(car-truth.Speed*3.6, truth.Speed*3.6-car); d > 2.5+3*3.6*age/1000 {
 			t.Errorf("record at %v: the car says %v km/h, the truth is %.2f", x.Time, car, truth.Speed*3.6)
 		}
 		if d := max(ground-truth.Speed*3.6, truth.Speed*3.6-ground); d > 1.5 {
