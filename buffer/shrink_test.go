@@ -1,0 +1,146 @@
+package buffer_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"obdagent/buffer"
+)
+
+// ends reads everything, checks that nothing is missing without word of it, and returns what was given up at the beginning.
+func ends(t *testing.T, l *buffer.Log) (gone uint64) {
+	t.Helper()
+	r := l.Reader(0)
+	defer r.Close()
+	for next := l.Stats().AckedBelow; ; {
+		e, ok, err := r.TryNext()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case !ok && next != l.Committed():
+			t.Fatalf("the last one is %d, %d are committed", next-1, l.Committed()-1)
+		case !ok:
+			return gone
+		case e.Seq != next:
+			t.Fatalf("%d after %d", e.Seq, next-1)
+		case e.Lost == nil && string(e.Data) != dense(e.Seq):
+			t.Fatalf("record %d is %q", e.Seq, e.Data)
+		case e.Lost != nil && e.Lost.Reason == buffer.ReasonOverflow:
+			gone = e.Lost.To
+		case e.Lost != nil && e.Lost.Reason != buffer.ReasonThinned:
+			t.Fatalf("%+v", *e.Lost)
+		}
+		if next = e.Seq + 1; e.Lost != nil {
+			next = e.Lost.To + 1
+		}
+	}
+}
+
+// TestABufferThatIsMadeSmall opens a log whose newest segment alone takes all that is allowed now, or more: it goes on, and is within
+// the bound from the second new segment on.
+func TestABufferThatIsMadeSmall(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []buffer.Overflow{buffer.DropOldest, buffer.DropNewest, buffer.Thin} {
+		for _, large := range []int{8, 16, 32} {
+			t.Run(fmt.Sprintf("%s, from segments of %d KiB", policy, large), func(t *testing.T) {
+				t.Parallel()
+				m := newMemFS()
+				l := open(t, m, buffer.Options{SegmentBytes: large << 10, MaxBytes: 1 << 20, Overflow: policy})
+				overfill(t, l, 600)
+				mustClose(t, l)
+				opts := buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 16 << 10, Overflow: policy}
+				small := int64(opts.SegmentBytes)
+				for range 2 { // the second is a restart
+					l = open(t, m, opts)
+					if policy == buffer.DropNewest && l.Stats().Bytes > opts.MaxBytes {
+						_, err := l.Append([]byte(dense(l.Stats().NextSeq)))
+						if err == nil {
+							err = l.Commit()
+						}
+						if !errors.Is(err, buffer.ErrFull) {
+							t.Fatalf("what waits is more than is allowed, and a commit says %v", err)
+						}
+						l.Ack(1, l.Committed()-1)
+						if err := l.Commit(); err != nil {
+							t.Fatalf("when all is acknowledged: %v", err)
+						}
+					}
+					overfill(t, l, l.Stats().NextSeq)
+					if s := l.Stats(); s.State != "ok" || s.Bytes != m.used() || s.Bytes > max(opts.MaxBytes, int64(large)<<10+small) {
+						t.Fatalf("after a commit: %d bytes in files, %+v", m.used(), s)
+					}
+					ends(t, l)
+					for range 20 {
+						if policy == buffer.DropNewest {
+							l.Ack(1, l.Committed()-1)
+						}
+						overfill(t, l, l.Stats().NextSeq+5)
+					}
+					if s := l.Stats(); s.State != "ok" || s.Bytes != m.used() || s.Bytes > opts.MaxBytes {
+						t.Errorf("in the long run: %d bytes in files, %+v", m.used(), s)
+					}
+					ends(t, l)
+					image := m.cutNow()
+					mustClose(t, l)
+					l = open(t, image, opts)
+					ends(t, l)
+					mustClose(t, l)
+				}
+			})
+		}
+	}
+}
+
+// TestABufferThatIsMadeLarge opens a log with larger segments than it has: nothing is lost, new ones have the new size, and Bytes is what
+// the files take.
+func TestABufferThatIsMadeLarge(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []buffer.Overflow{buffer.DropOldest, buffer.DropNewest, buffer.Thin} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			m := newMemFS()
+			l := open(t, m, buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 1 << 20, Overflow: policy})
+			overfill(t, l, 600)
+			mustClose(t, l)
+			before := m.segmentNames()
+			opts := buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 320 << 10, Overflow: policy}
+			l = open(t, m, opts)
+			overfill(t, l, 1200)
+			if gone := ends(t, l); gone > 0 {
+				t.Errorf("%d records are given up", gone)
+			}
+			for _, name := range m.segmentNames() {
+				want := opts.SegmentBytes
+				if slices.Contains(before, name) {
+					want = 4 << 10
+				}
+				if got := len(m.names[name].seen); got != want {
+					t.Errorf("%s has %d bytes, want %d", name, got, want)
+				}
+			}
+			if policy == buffer.DropNewest {
+				l.Ack(1, l.Committed()-1)
+			}
+			for range 100 { // over the bound, and what was small goes
+				overfill(t, l, l.Stats().NextSeq+60)
+				if s := l.Stats(); s.State != "ok" || s.Bytes != m.used() || s.Bytes > opts.MaxBytes {
+					t.Fatalf("%d bytes in files, %+v", m.used(), s)
+				}
+				if policy == buffer.DropNewest {
+					l.Ack(1, l.Committed()-1)
+				}
+			}
+			ends(t, l)
+			for _, name := range m.segmentNames() {
+				if strings.HasSuffix(name, ".seg") && len(m.names[name].seen) != opts.SegmentBytes {
+					t.Errorf("%s has %d bytes", name, len(m.names[name].seen))
+				}
+			}
+			mustClose(t, l)
+		})
+	}
+}
