@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"obdagent/buffer"
@@ -143,4 +144,105 @@ func TestABufferThatIsMadeLarge(t *testing.T) {
 			mustClose(t, l)
 		})
 	}
+}
+
+// TestThinnedSegmentsOfALargerSizeStay opens a log that is thinned with smaller segments: what was thinned before is worth ten times as
+// much and does not go for room that is needed for one new segment.
+func TestThinnedSegmentsOfALargerSizeStay(t *testing.T) {
+	t.Parallel()
+	for _, n := range []uint64{1400, 1700, 2000} {
+		m := newMemFS()
+		l := open(t, m, buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 12 * 16 << 10, Overflow: buffer.Thin})
+		overfill(t, l, n)
+		was := shapeOf(t, l)
+		mustClose(t, l)
+		if was.gone > 0 || was.full == 0 {
+			t.Fatalf("not what is to be made smaller: %+v", was)
+		}
+		opts := buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 12 * 16 << 10, Overflow: buffer.Thin}
+		l = open(t, m, opts)
+		for range 20 {
+			overfill(t, l, l.Stats().NextSeq+20)
+			if s := l.Stats(); s.Bytes != m.used() || s.Bytes > s.MaxBytes {
+				t.Fatalf("%d bytes in files, %+v", m.used(), s)
+			}
+		}
+		if now := shapeOf(t, l); now.gone > 0 || now.full <= was.full {
+			t.Errorf("after %d records and 400 more: %+v, it was %+v", n, now, was)
+		}
+		mustClose(t, l)
+	}
+}
+
+// TestThinReadsNothingWhenThereIsNowhereToWrite makes a log that is thinned much smaller: what is too much goes at the first commit, and
+// is not read for that.
+func TestThinReadsNothingWhenThereIsNowhereToWrite(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	l := open(t, m, buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 1 << 20, Overflow: buffer.Thin})
+	overfill(t, l, 5000)
+	mustClose(t, l)
+	segments := len(m.segmentNames())
+	l = open(t, m, buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 128 << 10, Overflow: buffer.Thin})
+	read := map[string]bool{}
+	m.fail = func(op, name string) error {
+		if op == "read" {
+			read[name] = true
+		}
+		return nil
+	}
+	overfill(t, l, l.Stats().NextSeq)
+	if left := len(m.segmentNames()); segments < 40 || left > 10 || len(read) > 4 {
+		t.Errorf("of %d segments %d are left, and %d were read", segments, left, len(read))
+	}
+	m.fail = nil
+	overfill(t, l, l.Stats().NextSeq+1000)
+	if s := shapeOf(t, l); s.full == 0 || s.full == s.gone+1 {
+		t.Errorf("it is thinned no more: %+v", s)
+	}
+	mustClose(t, l)
+}
+
+// TestSizesThatCanNotBeLookedAtAreLearnedLater lets the look at a segment's size fail, for one that is set aside too.
+func TestSizesThatCanNotBeLookedAtAreLearnedLater(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	l := open(t, m, buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 1 << 20})
+	commits(t, l, 100, 50)
+	mustClose(t, l)
+	bad := m.names[m.segmentNames()[1]].seen
+	bad[frameOffsets(bad)[1]+70] ^= 1
+	l = open(t, m, buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 1 << 20})
+	m.fail = func(op, _ string) error {
+		if op == "stat" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	fill(t, l, 1)
+	if s := l.Stats(); s.State != "ok" || s.Bytes >= m.used() {
+		t.Errorf("%d bytes in files, %+v", m.used(), s)
+	}
+	drain(t, l, 0) // a Reader sees the size of what it opens
+	fill(t, l, 1)
+	if s := l.Stats(); s.Quarantined != 1 {
+		t.Errorf("%+v", s)
+	}
+	m.fail = nil
+	for range 10 {
+		fill(t, l, 50)
+	}
+	twice := int64(len(bad)) // in the quarantine and under its name
+	if s := l.Stats(); s.State != "ok" || s.Bytes != m.used()+twice {
+		t.Errorf("%d bytes in files and %d in two, %+v", m.used(), twice, s)
+	}
+	l.Ack(1, l.Committed()-1)
+	for range 10 {
+		fill(t, l, 50)
+		l.Ack(1, l.Committed()-1)
+	}
+	if s := l.Stats(); s.Bytes != m.used() {
+		t.Errorf("when all is acknowledged: %d bytes in files, %+v", m.used(), s)
+	}
+	mustClose(t, l)
 }
