@@ -40,6 +40,8 @@ lint:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	cd buffer/crash && go vet ./...
+	cd buffer/bench && go vet ./...
 
 # All tests as 32-bit programs, on the processor where it takes them, else under qemu-user: .ci/cross says how, and with which. As on a
 # board: without cgo, so without the race detector. TESTS=./buffer/... chooses.
@@ -48,9 +50,10 @@ cross: cross-386 cross-arm
 cross-%:
 	.ci/cross $* $(TESTS)
 
-# The race detector needs cgo.
+# The race detector needs cgo. The rig of the power cuts is a module of its own.
 test:
 	CGO_ENABLED=1 go test -race ./...
+	cd buffer/crash && go test ./...
 
 # The daemon is killed 200 times: three minutes.
 kills:

@@ -178,3 +178,47 @@ func TestADirectoryThatIsNotThereYet(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 }
+
+// TestADirectoryThatComesLateIsMeasured lets a directory come whose segments are of another size than new ones, with and without
+// records of this run.
+func TestADirectoryThatComesLateIsMeasured(t *testing.T) {
+	t.Parallel()
+	for _, records := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemFS()
+			l := open(t, m, buffer.Options{SegmentBytes: 16 << 10, MaxBytes: 1 << 20})
+			commits(t, l, 100, 50)
+			mustClose(t, l)
+			m.failFrom(0, 1<<30, syscall.EIO, func(op string) bool { return op == "lock" })
+			l = open(t, m, buffer.Options{SegmentBytes: 4 << 10, MaxBytes: 1 << 20})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- l.Run(ctx) }()
+			for range records {
+				if _, err := l.Append([]byte(record(5001))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute)
+			if s := l.Stats(); s.Bytes != 0 {
+				t.Errorf("before it is there: %+v", s)
+			}
+			m.mu.Lock()
+			m.fail = nil
+			m.mu.Unlock()
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if s := l.Stats(); s.State != "ok" || s.Bytes != m.used() || s.Unsynced > 0 || s.NextSeq != uint64(5001+records) {
+				t.Errorf("%d bytes in files, %+v", m.used(), s)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(seqs(1, uint64(5000+records)), drain(t, l, 0)); diff != "" {
+				t.Error(diff)
+			}
+			mustClose(t, l)
+		})
+	}
+}

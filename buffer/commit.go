@@ -114,6 +114,7 @@ func (l *Log) commitAll(ack bool) error {
 			l.settle(err, start)
 			return err
 		}
+		l.learnSizes() // Run did it before there were any
 	}
 	l.mu.Lock()
 	target := l.next

@@ -546,7 +546,8 @@ func TestPowerCuts(t *testing.T) {
 		thins += w.thins
 	}
 	t.Logf("%d power cuts, %d torn frames, %d segments given up, %d thinned", states, torn, given, thins)
-	if torn == 0 || (given == 0 || thins == 0) && want >= 500 {
+	// A few hundred states are some ten logs, of which each may be spared the one or the other.
+	if want >= 10_000 && (torn == 0 || given == 0 || thins == 0) || want >= 500 && torn+given+thins == 0 {
 		t.Error("no frame was torn, or no segment given up or thinned: the test does not do what it should")
 	}
 }

@@ -11,8 +11,11 @@
 //     record behind it is lost.
 //   - A [Reader] hands out committed records only, in order, each once; they stay on disk until Ack covers them.
 //   - With [Thin] one in ten of the oldest records is kept, in up to half of the room. What is kept is durable before what it is
-//     made of goes. Without a spare segment to write to (the disk is full from the start) the oldest segment goes whole.
-//   - The directory never grows beyond [Options.MaxBytes]; what had to be given up is reported as a [Lost] entry.
+//     made of goes. Without a spare segment to write to (the disk is full from the start, or MaxBytes is less than what is there) the oldest
+//     segments go whole.
+//   - The directory never grows beyond [Options.MaxBytes]; what had to be given up is reported as a [Lost] entry. Where MaxBytes is
+//     less than it was, what is too much goes at the first commit, with [DropNewest] as it is acknowledged. Of a newest segment that
+//     leaves no room for another one, another one is made all the same, once, and it goes at the next.
 //   - Open never fails because of what the files contain. It decodes the last good frame only, so that it costs the same
 //     for any number of records; each segment costs the look at its name. With many segments new ones are larger, so that a
 //     backlog of gigabytes opens within twice the time that the same log takes when it is drained.

@@ -80,8 +80,8 @@ type Log struct {
 }
 
 // Open opens the buffer in Options.Dir, and makes it if there is none. It reads the names of the files and the newest
-// segment; the sizes of the others are looked at by Run and by the first commit. It does not fail because of what the files contain, but for [ErrFormat]; what is damaged is skipped. Where the
-// directory can not be made, locked or read, the Log begins as one whose storage failed: records stay in memory, and each
+// segment; the sizes of the others are looked at by Run and by the first commit. It does not fail because of what the files contain,
+// but for [ErrFormat]; what is damaged is skipped. Where the directory can not be made, locked or read, the Log begins as one whose storage failed: records stay in memory, and each
 // Commit tries again. Errors: a wrong option, [ErrLocked], [ErrFormat].
 func Open(opts Options) (*Log, error) {
 	opts, err := opts.complete()

@@ -40,7 +40,7 @@ var (
 const (
 	defaultMaxBytes     = 512 << 20
 	defaultSegmentBytes = 1 << 20
-	// From manySegments on segments are made larger by default, up to this: Open reads each one's name, and the newest one whole.
+	// From manySegments on segments are made larger by default, up to this: Open reads each one's name, and up to all of the newest one.
 	largeSegmentBytes = 4 << 20
 	manySegments      = 512
 	defaultSync       = time.Second

@@ -91,7 +91,10 @@ func (l *Log) setAside() {
 		}
 		l.log.Warn("damaged segment is set aside", "segment", s.name, "in", quarantineDir)
 		s.aside = true
-		l.quarantine(fileInfo{Name: quarantineName(s.name), Size: s.size}, s.size)
+		l.mu.Lock()
+		size := s.size // a Reader may learn it at any time
+		l.mu.Unlock()
+		l.quarantine(fileInfo{Name: quarantineName(s.name), Size: size}, size)
 	}
 }
 

@@ -37,7 +37,7 @@ const carveChunk = 4 << 20
 // used a number, the one of the later segment. Records that had been delivered long ago come too: Acked tells, as far as the
 // newest frame knows. A sector that cannot be read is skipped.
 //
-// Memory: some 40 bytes for each frame. Errors: each's own, or an image of which nothing can be read.
+// Memory: some 40 bytes for each frame, and for each record of the sparse ones, which thinning makes. Errors: each's own, or an image of which nothing can be read.
 func CarveRecords(image io.ReaderAt, size int64, each func(ScannedRecord) error) (*Salvage, error) {
 	out := &Salvage{}
 	frames, err := carve(image, size)

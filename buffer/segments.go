@@ -63,12 +63,18 @@ func (l *Log) room() (fileInfo, error) {
 		reserve = 1 // for what is kept
 	}
 	for {
-		if n := len(w.spares); n > reserve {
+		n := len(w.spares)
+		if n > reserve {
 			return w.spares[n-1], nil
 		}
 		size := int64(l.opts.SegmentBytes)
 		l.mu.Lock()
 		fits := l.bytes+size <= l.opts.MaxBytes
+		if !fits && n == 0 && l.oneLargeLeft() {
+			fits = true
+			l.log.Warn("the newest segment is of a larger buffer: until the next segment there is more on disk than allowed",
+				"bytes", l.bytes+size, "allowed", l.opts.MaxBytes)
+		}
 		l.mu.Unlock()
 		if fits {
 			err := l.create(size)
@@ -97,12 +103,19 @@ func (l *Log) room() (fileInfo, error) {
 			}
 		}
 		if err := l.giveUp(); err != nil {
-			if n := len(w.spares); n > 0 && errors.Is(err, unix.ENOSPC) {
+			if n > 0 && errors.Is(err, unix.ENOSPC) {
 				return w.spares[n-1], nil
 			}
 			return fileInfo{}, err
 		}
 	}
+}
+
+// oneLargeLeft says whether all that is left to give up is the newest segment, which has to stay until another one has a frame, and
+// whether nothing but its size, from a time when MaxBytes was larger, keeps that one from being made. l.mu is held.
+func (l *Log) oneLargeLeft() bool {
+	size := int64(l.opts.SegmentBytes)
+	return len(l.segments) == 1 && l.segments[0].size > size && l.bytes-l.segments[0].size+2*size <= l.opts.MaxBytes
 }
 
 // learnSizes looks at the sizes of the segments that Open found. Those that it can not look at count as what a new one takes, until the

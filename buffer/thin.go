@@ -55,6 +55,9 @@ func (l *Log) thinOldest() (done bool, err error) {
 		return false, nil
 	}
 	t := &w.thin
+	if t.seg == nil && len(w.spares) == 0 {
+		return false, nil // nowhere to write what would be kept
+	}
 	from := s.first
 	if t.seg != nil {
 		l.mu.Lock()
@@ -70,12 +73,15 @@ func (l *Log) thinOldest() (done bool, err error) {
 		return l.thinInto(k, s)
 	}
 	l.closeThin()
+	if len(w.spares) == 0 {
+		return false, nil
+	}
 	// A new one: with what an earlier life of the process kept, if there is room for both.
 	gone := []*segment{s}
 	if err == nil && before != nil && !before.packed {
 		both, berr := l.keep(before.first, s)
 		before.packed = true
-		if berr == nil && both.size(segmentHeaderBytes) <= s.size {
+		if berr == nil && both.size(segmentHeaderBytes) <= int64(l.opts.SegmentBytes) {
 			return l.thinAnew(both, []*segment{before, s})
 		}
 	}
@@ -98,7 +104,16 @@ func (l *Log) thinnable() (s, before *segment) {
 		last--
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return !s.sparse })
-	if i < 0 || i >= last || 2*i > len(l.segments) {
+	if i < 0 || i >= last {
+		return nil, nil
+	}
+	var thinned, all int64
+	for n, s := range l.segments {
+		if all += s.size; n < i {
+			thinned += s.size
+		}
+	}
+	if 2*thinned > all {
 		return nil, nil
 	}
 	if i > 0 {

@@ -98,8 +98,12 @@ func (u *Uplink) take(l *lane, e buffer.Entry) bool {
 		return false
 	}
 	if e.Lost != nil {
-		u.addLost(*e.Lost)
-		l.next = max(l.next, e.Lost.To+1)
+		lost := *e.Lost
+		if l.limit != 0 {
+			lost.To = min(lost.To, l.limit-1) // the rest is the other lane's
+		}
+		u.addLost(lost)
+		l.next = max(l.next, lost.To+1)
 		return true
 	}
 	l.next = e.Seq + 1

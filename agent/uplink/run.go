@@ -92,6 +92,7 @@ func (u *Uplink) diskCame() bool {
 	u.o.Log.Info("the buffer's disk is there", slog.Uint64("from", next))
 	u.diskThere, u.backlogEnd = true, next
 	u.restart(next)
+	u.lost = nil // the lanes read of it again
 	u.count(0, 0)
 	before := u.kept
 	u.begin()
@@ -126,8 +127,8 @@ func (u *Uplink) stopped() {
 
 // step does one thing: waits for the back-off, sends one batch, or waits for something to send.
 func (u *Uplink) step(ctx context.Context) error {
+	u.diskCame() // first: the wait that it begins is nothing for who waits in Drain
 	draining := u.seeWaiters()
-	u.diskCame()
 	u.adjust()
 	u.relink()
 	u.count(0, 0)
@@ -143,6 +144,9 @@ func (u *Uplink) step(ctx context.Context) error {
 		return err
 	}
 	if u.diskCame() { // meanwhile: what was read is not live
+		if draining {
+			u.nextTry = time.Time{}
+		}
 		return nil
 	}
 	liveWaits := withhold && !u.o.LiveFirst && u.live.batch.lines > 0
