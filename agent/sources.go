@@ -105,6 +105,7 @@ const (
 // due that they do not bring: a timer that looks several times a second would keep a parked van's processor from sleeping.
 func (a *Agent) fuse(ctx context.Context, f *fusion.Fuser) error {
 	defer a.pulses.fusion.beat(0)
+	a.pulses.fusion.beat(fuseMost) // the first event may come before the first tick
 	due := time.NewTimer(0)
 	defer due.Stop()
 	// refit comes before each event: a new source's must meet the options that it came with.

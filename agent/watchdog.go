@@ -13,15 +13,17 @@ import (
 //   - Fusion, receiver, car and uplink each say within what time they will be heard of again. That time holds every deadline of
 //     their own: a silent adapter, a call over a weak link. The uplink waits for records without one.
 //   - Disks have no deadline: a failing card answers after a minute, or not at all, and a restart does not mend it. So what waits for
-//     the disk is not asked: the buffer's commits, the clock's file, the status log, a directory that objects go to. The buffer's fault
-//     says how long records have waited for it. The small files that receiver, car and uplink keep are within mercy.
+//     the disk is not asked: the buffer's commits, the clock's file, the status log, a directory that objects go to. Around all that they
+//     read and write themselves, the backlog and small files, uplink, receiver and car say that they have no time. The buffer's fault
+//     says how long records have waited for the disk.
 //   - Every lock is proven by the supervisor itself, which takes a snapshot of all parts every five seconds, and feeds only then.
 //   - Socket, page and the watch on the link only show and speed things up.
 
 // fuseMost bounds a round of fusion beyond its wait: it touches neither disk nor network, and takes microseconds.
 const fuseMost = 10 * time.Second
 
-// mercy is what a task gets beyond the time that it gave itself: longer than a failing card's driver tries before it gives up.
+// mercy is what a task gets beyond the time that it gave itself. Pages of the program itself are read from a disk, too, and any
+// step can meet one that is not in memory: it is longer than a failing card's driver tries before it gives up.
 const mercy = 5 * time.Minute
 
 // pulses are those of the tasks that can be wedged.
@@ -45,7 +47,7 @@ func (p *pulse) beat(within time.Duration) {
 	p.due.Store(int64(time.Since(begun) + within))
 }
 
-// patient is beat for a task that keeps small files.
+// patient is beat with mercy.
 func (p *pulse) patient(within time.Duration) {
 	if within > 0 {
 		within += mercy

@@ -66,6 +66,14 @@ func TestTheUnitExposesLittle(t *testing.T) {
 	}
 }
 
+// A card that takes a minute for each file must not have the start ended and begun again for ever.
+func TestTheUnitsStartHasNoBound(t *testing.T) {
+	t.Parallel()
+	if !strings.Contains(deploy.Unit, "\nType=notify\n") || !strings.Contains(deploy.Unit, "\nTimeoutStartSec=infinity\n") {
+		t.Error("systemd ends a start that takes a minute and a half")
+	}
+}
+
 func TestTheUnitWaitsForNoNetworkAndNoDevice(t *testing.T) {
 	t.Parallel()
 	for _, line := range regexp.MustCompile(`(?m)^(After|Wants|Requires|BindsTo|Requisite)=.*$`).FindAllString(deploy.Unit, -1) {

@@ -2,8 +2,11 @@ package deploy_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +57,98 @@ func TestASeedStaysWhereTheBoardWouldForgetIt(t *testing.T) {
 				t.Errorf("/etc/obdagent: %v", err)
 			}
 		})
+	}
+}
+
+// What Place was stopped with lies below the overlay, where it is found at each start: it is taken over for each.
+func TestAPlacedSeedIsTakenOverInMemoryToo(t *testing.T) {
+	t.Parallel()
+	root := systemdRoot(t)
+	cert, key := certificate(t)
+	for name, text := range map[string]string{"obdagent.toml": seedConfig, "obdagent-cert.pem": cert, "obdagent-key.pem": key} {
+		put(t, filepath.Join(root, "etc/obdagent/seed", name), text)
+	}
+	put(t, filepath.Join(root, "etc/obdagent/config.toml"), seedConfig)
+	put(t, filepath.Join(root, "etc/obdagent/cert.pem"), "another board's")
+	o := deploy.SeedOptions{Root: root, Config: checkConfig}.WithMounts("30 1 0:27 / / rw - overlay o rw,upperdir=/media/root-rw/overlay\n31 30 0:26 / /media/root-rw rw - tmpfs t rw\n")
+	if _, err := deploy.TakeSeed(o); err != nil {
+		t.Fatal(err)
+	}
+	if get(t, filepath.Join(root, "etc/obdagent/cert.pem")) != cert || get(t, filepath.Join(root, "etc/obdagent/key.pem")) != key {
+		t.Error("the board starts with another's certificate")
+	}
+	if _, err := os.Stat(filepath.Join(root, "etc/obdagent/seed")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the seed: %v", err)
+	}
+}
+
+// conditions are the paths, as patterns, of which one has to be there for the seed's unit to be started.
+func conditions(t *testing.T) (patterns []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`(?m)^ConditionPathExists(?:Glob)?=\|(.*)$`).FindAllStringSubmatch(deploy.SeedUnit, -1) {
+		patterns = append(patterns, m[1])
+	}
+	if len(patterns) < 4 {
+		t.Fatalf("the seed's unit has the conditions %q", patterns)
+	}
+	return patterns
+}
+
+// Wherever Place is stopped, the board's next start begins the seed's unit if there is anything left of a key, and that takes it away.
+func TestWhereverPlaceIsStoppedTheSeedsUnitIsStarted(t *testing.T) {
+	t.Parallel()
+	met := func(root string) bool {
+		return slices.ContainsFunc(conditions(t), func(pattern string) bool {
+			found, err := filepath.Glob(root + pattern)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(found) > 0
+		})
+	}
+	b := newBoard(t, "van-212")
+	cuts := 0
+	for cut := 1; ; cut++ {
+		root := systemdRoot(t)
+		put(t, filepath.Join(root, "usr/bin/obdagent"), "program")
+		n := 0
+		_, err := deploy.Place(b.onto(root).WithBefore(func(string, string) error {
+			if n++; n == cut {
+				return deploy.ErrPowerCut
+			}
+			return nil
+		}))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, deploy.ErrPowerCut) {
+			t.Fatal(err)
+		}
+		cuts++
+		left := func() (files []string) {
+			err := filepath.WalkDir(filepath.Join(root, "etc/obdagent"), func(path string, e fs.DirEntry, err error) error {
+				if err == nil && !e.IsDir() && path != filepath.Join(root, "etc/obdagent/key.pem") && strings.Contains(get(t, path), "PRIVATE KEY") {
+					files = append(files, path)
+				}
+				return err
+			})
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			return files
+		}
+		if files := left(); len(files) > 0 && !met(root) {
+			t.Errorf("stopped at step %d: %v lie there, and nothing is started", cut, files)
+		}
+		if _, err := takeSeed(root); err != nil {
+			t.Fatal(err)
+		}
+		if files := left(); len(files) > 0 {
+			t.Errorf("stopped at step %d, and then started: %v lie there", cut, files)
+		}
+	}
+	if cuts < 10 {
+		t.Errorf("%d steps only", cuts)
 	}
 }
 

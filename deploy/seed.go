@@ -78,8 +78,8 @@ type seed struct {
 
 // TakeSeed looks for a seed on the boot partition: a configuration, a certificate with its key, or a file of AWS credentials.
 // What it finds it checks as a whole, installs below /etc/obdagent and erases, and lists that. At any moment of it a power cut
-// leaves each of them where it was, or where it belongs, or both; the next start carries on. A seed that is wrong stays, also on a
-// board whose /etc/obdagent is in memory, as does all that is installed, and the reason stands in obdagent-error.txt beside it.
+// leaves each of them where it was, or where it belongs, or both; the next start carries on. A seed that is wrong stays, as does all that is installed, and the reason stands in
+// obdagent-error.txt beside it. So does one of the boot partition on a board whose /etc/obdagent is in memory.
 func TakeSeed(o SeedOptions) (changes []Change, err error) {
 	d, err := openDisk(o.Root, o.before)
 	if err != nil {
@@ -94,7 +94,9 @@ func TakeSeed(o SeedOptions) (changes []Change, err error) {
 		return nil, d.removePlaced()
 	}
 	note := path.Join(seeds[0].dir, seedErrors)
-	err = d.checkLasting(o.mounts)
+	if seeds[0].dir != placedDir { // what was placed onto the image is there again at each start, as is what it is for
+		err = d.checkLasting(o.mounts)
+	}
 	if err == nil {
 		err = d.checkSeeds(seeds, o.Config)
 	}

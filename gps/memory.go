@@ -67,7 +67,12 @@ func (r *Receiver) learned(p *openPort) {
 	if m.Auto == r.kept.Auto && maps.Equal(m.Baud, r.kept.Baud) {
 		return
 	}
-	if err := m.save(r.opt.Memory); err != nil {
+	if r.opt.Pulse != nil {
+		r.opt.Pulse(0) // a disk has no bound
+	}
+	err := m.save(r.opt.Memory)
+	r.pulse(0)
+	if err != nil {
 		r.log.Debug("what was learned of the GPS ports is not kept", "error", err)
 		return
 	}

@@ -33,8 +33,8 @@ type Options struct {
 	Candidates func() ([]string, error)
 	// Capture, if set, sees every piece that is read, with the direction rx. It must not block, and not keep data.
 	Capture func(direction string, data []byte)
-	// Pulse, if set, is told of progress, from the goroutine of Run: it will be called again within that time (0: not, as a recording has
-	// ended), unless something that Run does hangs which has a bound of its own. It must not block.
+	// Pulse, if set, is told of progress, from the goroutine of Run: it will be called again within that time (0: without one, as a
+	// recording has ended, or Memory's disk has to answer), unless something that Run does hangs which has a bound of its own. It must not block.
 	Pulse func(within time.Duration)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger

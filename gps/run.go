@@ -278,7 +278,7 @@ func probeOrder(first int) []int {
 }
 
 // roundMost bounds what Run does without looking up: listening on all ports at all line speeds takes 16 s, a connection 10 s, and the
-// handler and a small file next to nothing.
+// handler next to nothing.
 const roundMost = 30 * time.Second
 
 // pulse tells that Run goes on, and is about to wait.

@@ -141,6 +141,9 @@ func (s *session) next() time.Duration {
 	if d <= 0 {
 		d = reopenAfter - (now - s.heard)
 	}
+	if d <= 0 {
+		d = silentAfter // a source that is not opened anew: only to tell how long it has been
+	}
 	if at, ok := s.r.asm.Deadline(); ok {
 		d = min(d, max(at, s.graceEnd)-now)
 	}

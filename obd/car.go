@@ -42,8 +42,8 @@ type Options struct {
 	Memory string
 	// Capture, if set, sees every piece that is read (rx) or written (tx). It must not block, and not keep data.
 	Capture func(direction string, data []byte)
-	// Pulse, if set, is told of progress, from the goroutine of Run: it will be called again within that time, unless something that Run
-	// does hangs which has a bound of its own. It must not block.
+	// Pulse, if set, is told of progress, from the goroutine of Run: it will be called again within that time (0: when Memory's disk has
+	// answered, which has no bound), unless something that Run does hangs which has a bound of its own. It must not block.
 	Pulse func(within time.Duration)
 	// Logger gets details for debugging; default: discarded. State changes go to Handler.State and are not logged.
 	Logger *slog.Logger

@@ -142,7 +142,11 @@ func (c *Car) keep(m memory) {
 	if c.opt.Memory == "" || !c.unsaved && m.Auto == old.Auto && m.Retries == old.Retries && slices.Equal(m.Ports, old.Ports) && slices.Equal(m.Cars, old.Cars) {
 		return
 	}
+	if c.opt.Pulse != nil {
+		c.opt.Pulse(0) // a disk has no bound
+	}
 	err := m.save(c.opt.Memory)
+	c.pulse()
 	if c.unsaved = err != nil; c.unsaved {
 		c.opt.Logger.Debug("what was learned of adapter and car is not kept", "err", err)
 	}

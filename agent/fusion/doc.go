@@ -8,6 +8,7 @@
 // interval holds. Start, stop and a change of the ignition give a record at once.
 //
 // No value outlives its source: each has an age limit, and when the car stops answering all of its values are gone at once.
+// A vehicle of whose speed nobody has told for a minute counts as standing.
 //
 // # The receiver's lag
 //

@@ -1,6 +1,7 @@
 package fusion_test
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -66,6 +67,73 @@ func TestAVehicleOfWhichNobodyTellsStands(t *testing.T) {
 		}
 		if n := len(d.records) - before; n < 9 || n > 11 {
 			t.Errorf("%s: %d records in ten minutes, want one a minute", name, n)
+		}
+	}
+}
+
+// TestAVehicleOfWhoseSpeedNobodyTellsStands: an adapter that is unplugged, or a bus that dies, while the last speed was one, and a receiver
+// that is not there, has no fix, or says nothing.
+func TestAVehicleOfWhoseSpeedNobodyTellsStands(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		gps   bool
+		epoch func(*gps.Fix) // nil: there are none any more
+		off   bool           // the car is noticed to be gone
+		live  bool           // it answers, and tells everything but its speed
+	}{
+		"no receiver, the adapter unplugged":           {off: true},
+		"no receiver, the bus dead":                    {},
+		"no receiver, the car answers without a speed": {live: true},
+		"no fix":                            {gps: true, epoch: noFix, off: true},
+		"no fix, the bus dead":              {gps: true, epoch: noFix},
+		"a position without a speed":        {gps: true, epoch: func(x *gps.Fix) { x.Speed = math.NaN() }, off: true},
+		"the receiver falls silent with it": {gps: true, off: true},
+	} {
+		d := newDrive(func(o *fusion.Options) { o.GPS = c.gps })
+		at := func(s int) time.Duration { return time.Hour + time.Duration(s)*time.Second }
+		d.car(at(0), obd.StateLive)
+		for s := range 10 {
+			d.speed(at(s), 30)
+			if c.gps {
+				d.epoch(at(s), 0, 30, nil)
+			}
+			d.take(d.Tick(at(s)))
+		}
+		if c.off {
+			d.car(at(10), obd.StateAbsent)
+		}
+		pass := func(from, to int) (records, edges int) {
+			before := len(d.records)
+			for s := from; s < to; s++ {
+				if c.live {
+					d.take(d.Sample(obd.Sample{Signal: "rpm", Value: 800, Mono: at(s)}))
+				}
+				if c.epoch != nil {
+					d.epoch(at(s), 0, 0, c.epoch)
+				}
+				if now := at(s); now >= d.Due(now) {
+					d.take(d.Tick(now))
+				}
+			}
+			for _, e := range d.edges[before:] {
+				if e {
+					edges++
+				}
+			}
+			return len(d.records) - before, edges
+		}
+		if n, _ := pass(10, 60); n < 15 {
+			t.Errorf("%s: %d records in the first 50 s: it is taken for standing too soon", name, n)
+		}
+		if _, edges := pass(60, 80); edges != 1 {
+			t.Errorf("%s: %d edges as it fades, want one", name, edges)
+		}
+		if n, edges := pass(80, 680); n < 9 || n > 11 || edges != 0 {
+			t.Errorf("%s: %d records in ten minutes, %d of them edges, want one a minute", name, n, edges)
+		}
+		before := len(d.records)
+		if d.speed(at(680), 30); len(d.records) != before+1 || !d.Edge() {
+			t.Errorf("%s: the first speed gives no record", name)
 		}
 	}
 }

@@ -28,6 +28,11 @@ const (
 	stopGPS  = 3.0             // km/h, for stopTime
 	stopTime = 3 * time.Second //
 
+	// fadeAfter is how long after the last speed that anybody told the vehicle still counts as moving. An adapter that hangs is open
+	// again within it, and a receiver that lost its satellites under a bridge has them again. A vehicle that moves on unseen has nothing to
+	// put into a record each second, and starts anew with the first speed.
+	fadeAfter = time.Minute
+
 	mismatchKMH   = 8.0 // km/h, or mismatchShare of the greater one, for mismatchTime
 	mismatchShare = 0.10
 	mismatchTime  = 5 * time.Second
@@ -77,6 +82,7 @@ type Fuser struct {
 	hasPos   bool
 
 	moving   bool
+	speedAt  time.Duration // of the last speed that car or receiver told; valid if moving
 	slowFrom time.Duration // since when the GPS speed is below stopGPS; valid if slow
 	slow     bool
 
@@ -171,6 +177,7 @@ func (f *Fuser) Sample(s obd.Sample) (record.Record, bool) {
 		return record.Record{}, false
 	}
 	f.speed.add(s.Mono, s.Value)
+	f.speedAt = max(f.speedAt, s.Mono)
 	f.lag.update(&f.speed)
 	return f.move(s.Value >= startOBD, s.Mono)
 }
@@ -195,12 +202,17 @@ func (f *Fuser) Fix(x gps.Fix, utc time.Time) (record.Record, bool) {
 		}
 		f.lastPos, f.posAt, f.hasPos = x, at, true
 		if !math.IsNaN(x.Speed) {
+			f.speedAt = max(f.speedAt, at)
 			f.lag.epoch(at, x.Speed*kmhPerMS)
 		}
 	}
 	f.compare(x, at)
 
-	if edge, ok := f.moveByGPS(x, at); ok {
+	edge, ok := f.moveByGPS(x, at)
+	if !ok {
+		edge, ok = f.fade(at)
+	}
+	if ok {
 		f.decorate(&edge, utc, jump)
 		return edge, true
 	}
@@ -227,6 +239,9 @@ func (f *Fuser) Tick(now time.Duration) (record.Record, bool) {
 		if !f.any {
 			f.last = now
 		}
+	}
+	if r, ok := f.fade(now); ok {
+		return r, true
 	}
 	if f.hasEpoch && now-f.epochAt < f.patience() {
 		return record.Record{}, false
@@ -261,6 +276,9 @@ func (f *Fuser) Due(now time.Duration) time.Duration {
 		}
 	case f.live:
 		at = max(at, f.last+f.interval()+f.patience())
+	}
+	if f.moving {
+		at = min(at, f.speedAt+fadeAfter)
 	}
 	return at
 }
@@ -307,6 +325,15 @@ func (f *Fuser) move(moving bool, at time.Duration) (record.Record, bool) {
 		f.last = at // the parked interval counts from the stop; a start leaves the next epoch due
 	}
 	return f.edge(at)
+}
+
+// fade ends the move of a vehicle of whose speed nobody has told for a while: the last one does not outlive its source.
+func (f *Fuser) fade(now time.Duration) (record.Record, bool) {
+	if !f.moving || now-f.speedAt < fadeAfter {
+		return record.Record{}, false
+	}
+	f.slow = false
+	return f.move(false, now)
 }
 
 // moveByGPS does so from the speed over ground, when the car does not say.

@@ -42,7 +42,9 @@ func (u *Uplink) recall() {
 		return
 	}
 	var k kept
-	text, err := readSmall(u.o.StateFile, maxKeepFile)
+	var text []byte
+	var err error
+	u.onDisk(func() { text, err = readSmall(u.o.StateFile, maxKeepFile) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -82,7 +84,7 @@ func (u *Uplink) keep(atOnce bool) {
 	}
 	text, err := json.Marshal(k)
 	if err == nil {
-		err = writeSmall(u.o.StateFile, text)
+		u.onDisk(func() { err = writeSmall(u.o.StateFile, text) })
 	}
 	if err != nil && !u.keepTold {
 		u.o.Log.Warn("the uplink's state cannot be kept over a restart", slog.String("file", u.o.StateFile), slog.String("error", err.Error()))

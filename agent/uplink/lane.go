@@ -75,7 +75,10 @@ func (u *Uplink) fill(l *lane) error {
 		}
 	}
 	for l.rd != nil && !l.done && !l.batch.full {
-		e, ok, err := l.rd.TryNext()
+		var e buffer.Entry
+		var ok bool
+		var err error
+		u.onDisk(func() { e, ok, err = l.rd.TryNext() })
 		if err != nil {
 			return fmt.Errorf("reading the buffer: %w", err)
 		}
@@ -151,7 +154,7 @@ func (u *Uplink) encode(l *lane, seq uint64, stored []byte, at time.Time) bool {
 // aside gives up a record that can never be sent. It is acknowledged only after Options.Aside has had it.
 func (u *Uplink) aside(seq uint64, stored []byte, reason error) {
 	if u.o.Aside != nil {
-		u.o.Aside(seq, stored, reason)
+		u.onDisk(func() { u.o.Aside(seq, stored, reason) })
 	}
 	u.log.ack(seq, seq)
 	u.update(func(s *Status) { s.Aside++ })

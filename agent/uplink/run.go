@@ -48,7 +48,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return nil
 }
 
-// stepMost bounds a step without its waits and calls: a batch of 4 MiB is encoded, and a small file written.
+// stepMost bounds a step without its waits, calls and uses of the disk: a batch of 4 MiB is encoded.
 const stepMost = time.Minute
 
 // pulse tells that Run goes on.
@@ -56,6 +56,13 @@ func (u *Uplink) pulse(within time.Duration) {
 	if u.o.Pulse != nil {
 		u.o.Pulse(within)
 	}
+}
+
+// onDisk does what may wait for the disk, for as long as that takes.
+func (u *Uplink) onDisk(do func()) {
+	u.pulse(0)
+	defer u.pulse(stepMost)
+	do()
 }
 
 // begin recalls what was kept and spreads the first calls: vans that get power in the same second (a depot's switch) send
@@ -286,14 +293,15 @@ func (u *Uplink) wait(ctx context.Context, until time.Time, l *lane) error {
 		u.mu.Unlock()
 	}()
 
-	// The wait itself is for what may never come: a record, the time, coverage.
-	u.pulse(0)
-	defer u.pulse(stepMost)
 	if l == nil {
+		u.pulse(0) // for what may never come: the time, coverage
 		<-ctx.Done()
+		u.pulse(stepMost)
 		return nil
 	}
-	e, err := l.rd.Next(ctx)
+	var e buffer.Entry
+	var err error
+	u.onDisk(func() { e, err = l.rd.Next(ctx) }) // a record may never come, either
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -33,7 +33,12 @@ type sessions struct {
 	m     map[string]*tls.ClientSessionState
 	order []string             // of keys, the oldest first
 	saved map[string]time.Time // when each key's session was last written, by the monotonic clock
-	told  bool                 // that the file cannot be written
+	news  []byte               // for the file, not begun to be written
+	busy  bool                 // somebody writes the file
+
+	// Of whoever writes the file.
+	told   bool // that it cannot be written
+	writer sync.WaitGroup
 }
 
 // A savedSession is one session in the file.
@@ -126,19 +131,39 @@ func (s *sessions) load() error {
 	return nil
 }
 
-// save writes all sessions. The lock is held. A session that is lost costs a handshake and nothing else.
+// save has all sessions written. The lock is held. It waits for nothing: a handshake, and with it a call, must not hang with the disk.
+// A session that is lost costs a handshake and nothing else.
 func (s *sessions) save() {
 	if s.path == "" {
 		return
 	}
-	err := s.write()
-	if err != nil && !s.told {
-		s.log.Warn("TLS sessions cannot be kept: connections after a restart cost more", slog.String("error", err.Error()))
+	s.news = s.text()
+	if !s.busy {
+		s.busy = true
+		s.writer.Go(s.writeNews)
 	}
-	s.told = err != nil
 }
 
-func (s *sessions) write() error {
+// writeNews writes the file until it has all.
+func (s *sessions) writeNews() {
+	for {
+		s.mu.Lock()
+		text := s.news
+		s.news, s.busy = nil, text != nil
+		s.mu.Unlock()
+		if text == nil {
+			return
+		}
+		err := writeSmall(s.path, text)
+		if err != nil && !s.told {
+			s.log.Warn("TLS sessions cannot be kept: connections after a restart cost more", slog.String("error", err.Error()))
+		}
+		s.told = err != nil
+	}
+}
+
+// text is what the file holds. The lock is held.
+func (s *sessions) text() []byte {
 	list := make([]savedSession, 0, len(s.order))
 	for _, key := range s.order {
 		ticket, state, err := s.m[key].ResumptionState()
@@ -153,9 +178,9 @@ func (s *sessions) write() error {
 	}
 	text, err := json.Marshal(list)
 	if err != nil {
-		return fmt.Errorf("writing TLS sessions: %w", err)
+		panic(err) // strings and bytes can always be written
 	}
-	return writeSmall(s.path, text)
+	return text
 }
 
 // writeSmall replaces a file that only its owner may read. It is whole or the old one, but nothing waits for the disk: what

@@ -157,6 +157,7 @@ func TestSessionsAreResumedAfterARestartFromAFileOfTheOwnersOnly(t *testing.T) {
 	one := rig.sink(t, file)
 	rig.put(t, one)
 	one.CloseIdle()
+	one.SessionsKept()
 	info, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +170,7 @@ func TestSessionsAreResumedAfterARestartFromAFileOfTheOwnersOnly(t *testing.T) {
 		t.Error("the first connection of the second process was not resumed")
 	}
 	two.CloseIdle()
+	two.SessionsKept()
 	// What a power cut or a person makes of the file costs a handshake and nothing else.
 	for name, text := range map[string]string{"empty": "", "not JSON": "x", "not a session": `[{"Key":"localhost","Ticket":"AAAA","State":"AAAA"}]`} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -179,6 +181,7 @@ func TestSessionsAreResumedAfterARestartFromAFileOfTheOwnersOnly(t *testing.T) {
 			t.Errorf("%s: resumed", name)
 		}
 		three.CloseIdle()
+		three.SessionsKept()
 	}
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(file), ".*"))
 	if err != nil || len(left) != 0 {

@@ -71,7 +71,7 @@ type Options struct {
 	Aside func(seq uint64, stored []byte, reason error)
 
 	// Pulse, if set, is told of progress, from Run's goroutine: it will be called again within that time, or, with 0, when there is
-	// something to do. What has no bound, as a directory's disk, is told as 0. It must not block.
+	// something to do. What has no bound, as whatever waits for a disk, is told as 0. It must not block.
 	Pulse func(within time.Duration)
 
 	OnState func(StateChange) // each transition, in order, from Run's goroutine

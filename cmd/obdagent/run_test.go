@@ -89,6 +89,35 @@ func TestADayOfTheDaemon(t *testing.T) {
 	}
 }
 
+// TestStoppedAsItsDiskComesItCommitsWhatItHas: all records are in memory alone when the signal comes.
+func TestStoppedAsItsDiskComesItCommitsWhatItHas(t *testing.T) {
+	t.Parallel()
+	v := newVan(t)
+	writeFile(t, v.path("buffer"), "") // a file where its directory will be
+	a := v.run()
+	s := a.until("a hundred records in memory", func(s status.Snapshot) bool {
+		return s.Record.Made >= 100 && s.Buffer.Unsynced >= 100 && strings.HasPrefix(s.Buffer.State, "storage failed: ")
+	})
+	if err := os.Remove(v.path("buffer")); err != nil {
+		t.Fatal(err)
+	}
+	code, took := a.stop(syscall.SIGTERM)
+	t.Logf("SIGTERM: exit status %d after %v", code, took)
+	if code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	v.drain()
+	once, _ := withoutDuplicates(t, v.delivered())
+	if uint64(len(once)) < s.Record.Made {
+		t.Errorf("%d records delivered, and at least %d were made", len(once), s.Record.Made)
+	}
+	for i, r := range once {
+		if r.Seq != uint64(i+1) {
+			t.Fatalf("record %d has the number %d", i+1, r.Seq)
+		}
+	}
+}
+
 func TestASecondAgentOnTheSameBufferSaysSo(t *testing.T) {
 	t.Parallel()
 	v := newVan(t)
