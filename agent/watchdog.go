@@ -16,6 +16,9 @@ import (
 //     the disk is not asked: the buffer's commits, the clock's file, the status log, a directory that objects go to. Around all that they
 //     read and write themselves, the backlog and small files, uplink, receiver and car say that they have no time. The buffer's fault
 //     says how long records have waited for the disk.
+//   - One disk is asked, though by nobody here: what is logged is written to standard error at once. Where journald keeps its journal on
+//     a card that hangs, it takes no more, and whoever tells something when its socket is full (some two hundred lines, soon reached at the
+//     level debug) waits, fusion for no longer than fuseMost. docs/install.md says so.
 //   - Every lock is proven by the supervisor itself, which takes a snapshot of all parts every five seconds, and feeds only then.
 //   - Socket, page and the watch on the link only show and speed things up.
 

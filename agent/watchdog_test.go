@@ -242,7 +242,20 @@ func TestWhatIsAStateFeedsTheWatchdog(t *testing.T) {
 		"no coverage": send(good, sinkFunc(func(context.Context) error {
 			return &uplink.CallError{Kind: uplink.KindLink, Advice: "nobody answers"}
 		})),
-		"a directory whose disk hangs":   send(good, sinkFunc(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })),
+		"a directory whose disk hangs": send(good, sinkFunc(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })),
+		"a backlog on a disk that hangs": func(k *kennel, run func(func(context.Context) error)) {
+			u, err := uplink.New(slowLog{k.agent.buffer}, uplink.Options{Encoder: good, Sink: sinkFunc(func(context.Context) error { return nil }), Pulse: k.agent.pulses.uplink.patient})
+			k.check(err)
+			k.record()
+			run(u.Run)
+		},
+		"a record set aside on a disk that hangs": func(k *kennel, run func(func(context.Context) error)) {
+			u, err := uplink.New(k.agent.buffer, uplink.Options{Encoder: encoderFunc(func() ([]byte, error) { return nil, errors.New("damaged") }),
+				Sink: sinkFunc(func(context.Context) error { return nil }), Pulse: k.agent.pulses.uplink.patient, Aside: func(uint64, []byte, error) { <-time.After(20 * time.Minute) }})
+			k.check(err)
+			k.record()
+			run(u.Run)
+		},
 		"records that wait for the time": send(encoderFunc(func() ([]byte, error) { return nil, uplink.ErrHold }), sinkFunc(func(context.Context) error { return nil })),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -269,6 +282,18 @@ func (k *kennel) record() {
 	k.t.Helper()
 	_, err := k.agent.buffer.Append([]byte("{}"))
 	k.check(errors.Join(err, k.agent.buffer.Commit()))
+}
+
+// slowLog is a buffer whose disk takes twenty minutes for each read.
+type slowLog struct{ *buffer.Log }
+
+type slowReader struct{ *buffer.Reader }
+
+func (l slowLog) Reader(from uint64) slowReader { return slowReader{l.Log.Reader(from)} }
+
+func (r slowReader) TryNext() (buffer.Entry, bool, error) {
+	<-time.After(20 * time.Minute)
+	return r.Reader.TryNext()
 }
 
 type encoderFunc func() ([]byte, error)

@@ -276,3 +276,22 @@ func (b *board) files() string {
 	b.t.Helper()
 	return b.run("sh", "-c", `find /boot /etc /srv /usr/bin /usr/lib/obdagent /usr/lib/systemd /usr/lib/udev /usr/share /var -xdev -path '*obdagent*' ! -name obdagent-probe 2>/dev/null | sort`) + "\n"
 }
+
+// TestThePageRemovesWhatThePurgeRemoves: where there is no purge, a page has its command.
+func TestThePageRemovesWhatThePurgeRemoves(t *testing.T) {
+	t.Parallel()
+	script := get(t, "package/deb.postrm")
+	var purged []string
+	for _, rm := range regexp.MustCompile(`(?m)rm -rf ((?:.*\\\n)*.*)$`).FindAllStringSubmatch(script, -1) {
+		purged = append(purged, strings.Fields(strings.ReplaceAll(rm[1], "\\\n", " "))...)
+	}
+	for _, file := range regexp.MustCompile(`(?m)^\s*rules=(.*)$`).FindAllStringSubmatch(script, -1) {
+		purged = append(purged, file[1])
+	}
+	told := strings.Fields(removeCommand(t, "../docs/packages.md"))[2:]
+	slices.Sort(purged)
+	slices.Sort(told)
+	if len(purged) < 7 || !slices.Equal(purged, told) {
+		t.Errorf("the purge removes %q, the page %q", purged, told)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,8 +59,9 @@ func (r *Receiver) openAuto(ctx context.Context) (*openPort, error) {
 			reason += "; " + strings.Join(reasons, "; ")
 		}
 		cause := CauseNotFound
-		if len(names) == 1 && errs[0] != nil {
-			cause = causeOf(errs[0])
+		denied := !slices.ContainsFunc(errs, func(err error) bool { return causeOf(err) != CausePermission })
+		if len(names) == 1 && errs[0] != nil || denied {
+			cause = causeOf(errs[0]) // what all have in common
 		}
 		return nil, causedError{cause, errors.New(reason + ": check the receiver's cable, or set gps.source")}
 	case 1:

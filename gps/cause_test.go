@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"obdagent/gps"
 )
 
@@ -23,10 +25,19 @@ func TestEachFailureHasItsCause(t *testing.T) {
 		"one that is in other hands": {gps.Options{Source: "auto", Candidates: func() ([]string, error) { return []string{none}, nil },
 			Claim: func(string) (func(), error) { return nil, errors.New("taken") }}, gps.CauseBusy},
 		"several, none of which is there": {gps.Options{Source: "auto", Candidates: func() ([]string, error) { return []string{none, none + "2"}, nil }}, gps.CauseNotFound},
-		"a directory":                     {gps.Options{Source: t.TempDir()}, gps.CauseNotAPort},
-		"a host that refuses":             {gps.Options{Source: "tcp://127.0.0.1:1"}, gps.CauseNoConnection},
-		"a gpsd that is not there":        {gps.Options{Source: "gpsd://127.0.0.1:1"}, gps.CauseNoConnection},
-		"a recording that is not there":   {gps.Options{Source: "file:" + none}, gps.CauseFile},
+		"several, none of which may be opened": {gps.Options{Source: "auto", Candidates: func() ([]string, error) { return []string{none, none + "2"}, nil },
+			OpenSerial: func(string, int) (gps.SerialPort, error) { return nil, unix.EPERM }}, gps.CausePermission},
+		"one that may not be opened, one that is gone": {gps.Options{Source: "auto", Candidates: func() ([]string, error) { return []string{none, none + "2"}, nil },
+			OpenSerial: func(name string, _ int) (gps.SerialPort, error) {
+				if name == none {
+					return nil, unix.EPERM
+				}
+				return nil, unix.ENOENT
+			}}, gps.CauseNotFound},
+		"a directory":                   {gps.Options{Source: t.TempDir()}, gps.CauseNotAPort},
+		"a host that refuses":           {gps.Options{Source: "tcp://127.0.0.1:1"}, gps.CauseNoConnection},
+		"a gpsd that is not there":      {gps.Options{Source: "gpsd://127.0.0.1:1"}, gps.CauseNoConnection},
+		"a recording that is not there": {gps.Options{Source: "file:" + none}, gps.CauseFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

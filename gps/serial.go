@@ -86,6 +86,9 @@ const busyAdvice = " is in use by another program (gpsd, ModemManager or a getty
 // permissionAdvice is what a person can do about a port that may not be opened.
 const permissionAdvice = ": no permission; add the user to the group that owns the device (often dialout)"
 
+// kindAdvice is what a person can do about a port of a kind that the unit's device cgroup does not list.
+const kindAdvice = ": not permitted; the service may not use devices of this kind: allow it with DeviceAllow= (systemctl edit obdagent)"
+
 // openReason says for a person why a serial device cannot be opened.
 func openReason(name string, err error) string {
 	var p *serial.PortError
@@ -104,6 +107,8 @@ func openReason(name string, err error) string {
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return name + busyAdvice
+	case errors.Is(err, unix.EPERM):
+		return name + kindAdvice
 	case errors.Is(err, fs.ErrPermission):
 		return name + permissionAdvice
 	case errors.Is(err, unix.EISDIR):

@@ -17,6 +17,7 @@ func TestWhyADeviceCannotBeOpenedIsSaidWithWhatToDo(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		"add the user to the group": &os.PathError{Op: "open", Path: "/dev/ttyUSB0", Err: unix.EACCES},
+		"DeviceAllow=":              &os.PathError{Op: "open", Path: "/dev/ttyUSB0", Err: unix.EPERM},
 		"obdagent doctor names it":  unix.EBUSY,
 		"is a directory":            unix.EISDIR,
 	} {

@@ -51,15 +51,8 @@ func dialTCP(ctx context.Context, port string) (Conn, error) {
 // through nevertheless, the flag is also looked at (TIOCGEXCL) and an advisory lock taken, as picocom and others do.
 func openSerial(device string, baud int) (Conn, error) {
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return nil, fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
-	case errors.Is(err, unix.EACCES):
-		return nil, fmt.Errorf("open %s: %w; add this user to the device's group, mostly dialout", device, err)
-	case errors.Is(err, unix.EISDIR):
-		return nil, fmt.Errorf("%s is a directory; name the adapter's serial port: %w", device, ErrNotAPort)
-	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", device, err)
+	if err != nil {
+		return nil, openError(device, err)
 	}
 	if held, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && held != 0 {
 		unix.Close(fd)
@@ -88,6 +81,21 @@ func openSerial(device string, baud int) (Conn, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", device, err), port.Close(), unix.Close(fd))
 	}
 	return conn, nil
+}
+
+// openError says what to do about a device that could not be opened.
+func openError(device string, err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("open %s: %w; stop that program, or name another port", device, ErrPortBusy)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("open %s: %w; add this user to the device's group, mostly dialout", device, err)
+	case errors.Is(err, unix.EPERM): // of the unit's device cgroup
+		return fmt.Errorf("open %s: %w; the service may not use devices of this kind: allow it with DeviceAllow= (systemctl edit obdagent)", device, err)
+	case errors.Is(err, unix.EISDIR):
+		return fmt.Errorf("%s is a directory; name the adapter's serial port: %w", device, ErrNotAPort)
+	}
+	return fmt.Errorf("open %s: %w", device, err)
 }
 
 // gone tells an error that means that the other side is no longer there from a deadline.

@@ -155,3 +155,9 @@ func Gather(ctx context.Context, conn Conn, length int, perByte time.Duration) (
 	raw, _, err := s.readPrompt(ctx, time.Now().Add(deadlineOBD))
 	return string(raw), at, err
 }
+
+// OpenError and NoneFound say why ports cannot be used.
+var (
+	OpenError = openError
+	NoneFound = noneFound
+)

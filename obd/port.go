@@ -2,7 +2,9 @@ package obd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -86,12 +88,11 @@ func (c *Car) open(ctx context.Context) (*opened, error) {
 		}
 	}
 	var found []*opened
-	var why []string
-	var last error
+	var errs []error
 	for _, port := range list {
 		o, err := c.openOne(ctx, port, true, fmt.Sprintf("%s (%d candidates)", port, len(list)))
 		if err != nil {
-			why, last = append(why, port+": "+err.Error()), err
+			errs = append(errs, err)
 			continue
 		}
 		found = append(found, o)
@@ -111,10 +112,28 @@ func (c *Car) open(ctx context.Context) (*opened, error) {
 		return nil, fmt.Errorf("%w: %s; name one of them as the port", ErrSeveral, strings.Join(names, ", "))
 	case len(list) == 0:
 		return nil, fmt.Errorf("%w: check the adapter's plug, or name the port", ErrNoPort)
-	case len(list) == 1:
-		return nil, fmt.Errorf("no adapter found: %s: %w", list[0], last)
 	}
-	return nil, fmt.Errorf("%w: %s", ErrNotFound, strings.Join(why, "; "))
+	return nil, noneFound(list, errs)
+}
+
+// noneFound is why none of some ports has an adapter, of which each has failed. Where all have in the same way that only a person can mend,
+// it is that.
+func noneFound(ports []string, errs []error) error {
+	why := make([]string, len(ports))
+	denied := 0
+	for i, err := range errs {
+		why[i] = ports[i] + ": " + err.Error()
+		if errors.Is(err, fs.ErrPermission) {
+			denied++
+		}
+	}
+	switch {
+	case len(ports) == 1:
+		return fmt.Errorf("no adapter found: %s: %w", ports[0], errs[0])
+	case denied == len(ports):
+		return fmt.Errorf("no adapter found: %s: %w", strings.Join(why, "; "), fs.ErrPermission)
+	}
+	return fmt.Errorf("%w: %s", ErrNotFound, strings.Join(why, "; "))
 }
 
 // claimError is a port that another part of this process has.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"obdagent/obd"
 )
@@ -67,5 +70,29 @@ func TestEachFailureToOpenHasItsCause(t *testing.T) {
 				t.Errorf("closed, and the cause is still %q", s.Cause)
 			}
 		})
+	}
+}
+
+// The unit's device cgroup answers EPERM, a file's mode EACCES: what is to be done differs.
+func TestWhyAPortMayNotBeOpenedIsSaidWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	mode, kind, gone := obd.OpenError("/dev/ttyUSB0", unix.EACCES), obd.OpenError("/dev/ttymxc0", unix.EPERM), obd.OpenError("/dev/ttyUSB1", unix.ENOENT)
+	if !strings.Contains(mode.Error(), "group") || strings.Contains(mode.Error(), "DeviceAllow") {
+		t.Error(mode)
+	}
+	if strings.Contains(kind.Error(), "group") || !strings.Contains(kind.Error(), "DeviceAllow=") {
+		t.Error(kind)
+	}
+	for _, c := range []struct {
+		errs   []error
+		reason string
+	}{
+		{[]error{mode}, "no_permission"}, {[]error{kind}, "no_permission"}, {[]error{kind, mode}, "no_permission"},
+		{[]error{kind, gone}, "not_found"}, {[]error{gone, obd.ErrTimeout}, "not_found"}, {[]error{gone}, "not_there"},
+	} {
+		err := obd.NoneFound([]string{"/dev/a", "/dev/b"}[:len(c.errs)], c.errs)
+		if got := obd.Reason(err); got != c.reason || !strings.Contains(err.Error(), c.errs[0].Error()) {
+			t.Errorf("%v: reason %s, want %s", err, got, c.reason)
+		}
 	}
 }

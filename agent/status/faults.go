@@ -47,7 +47,7 @@ var faults = []Fault{
 
 	car("OBD-NO-ADAPTER", afterOpening, "no adapter is there", "plug the adapter into the board, or name its port in obd.port"),
 	car("OBD-SEVERAL-ADAPTERS", afterOpening, "more than one adapter answers", "name one of them in obd.port"),
-	car("OBD-NO-PERMISSION", afterOpening, "the adapter's port may not be opened", "let the service's user into the port's group, mostly dialout"),
+	car("OBD-NO-PERMISSION", afterOpening, "the adapter's port may not be opened", "let the service's user into the port's group, mostly dialout, or allow the port's kind of device in the unit, as the reason says"),
 	car("OBD-PORT-BUSY", afterOpening, "another program uses the adapter's port", "run obdagent doctor as root: it names the program and how to stop it"),
 	car("OBD-WRONG-PORT", afterOpening, "what is on the adapter's port is not an adapter", "run obdagent detect, and name the right port in obd.port"),
 	car("OBD-NO-PROMPT", afterSearch, "the adapter's port is open, but no ELM327 answers", "check the adapter's plug and power; if it is right, unplug it and plug it in again"),
@@ -73,7 +73,7 @@ var faults = []Fault{
 
 	receiver("GPS-NO-RECEIVER", afterOpening, "no receiver is there", "plug the receiver in, or name it in gps.source"),
 	receiver("GPS-SEVERAL-RECEIVERS", afterOpening, "more than one receiver is there", "name one of them in gps.source"),
-	receiver("GPS-NO-PERMISSION", afterOpening, "the receiver's port may not be opened", "let the service's user into the port's group, mostly dialout"),
+	receiver("GPS-NO-PERMISSION", afterOpening, "the receiver's port may not be opened", "let the service's user into the port's group, mostly dialout, or allow the port's kind of device in the unit, as the reason says"),
 	receiver("GPS-PORT-BUSY", afterOpening, "another program uses the receiver's port", "run obdagent doctor as root: it names the program and how to stop it; or read a gpsd through gpsd://"),
 	receiver("GPS-WRONG-PORT", afterOpening, "the receiver's port is not a serial port", "run obdagent detect, and name the right port in gps.source"),
 	receiver("GPS-NO-CONNECTION", afterOpening, "the GPS on the network, or gpsd, does not answer", "check that it runs and that gps.source is its address"),
