@@ -111,7 +111,8 @@ func (u *Uplink) measure(size int, took time.Duration, err error) {
 	}
 	n := 2 * u.pack.bytes
 	if size >= leastCallBytes || took > u.o.AirTime { // a small call measures the link's latency, not its rate
-		n = min(n, int(float64(size)*float64(u.o.AirTime)/float64(took+1)))
+		fits := float64(size) * float64(u.o.AirTime) / float64(took+1) // may be more than an int of 32 bits holds
+		n = int(min(float64(n), fits))
 	}
 	u.pack.bytes = min(max(n, leastCallBytes), mostCallBytes)
 }
