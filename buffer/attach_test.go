@@ -91,6 +91,7 @@ func openLater(t *testing.T, errno error, op string, before int) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	synctest.Wait() // records are handed out a moment before the state is told
 	if s := l.Stats(); s.State != "ok" || s.NextSeq != uint64(before+6) || len(s.LostRecords) > 0 {
 		t.Errorf("when it could be opened: %+v", s)
 	}

@@ -455,7 +455,7 @@ func TestABoardEndsWithItsTest(t *testing.T) {
 	canBoot(t)
 	name := boardName()
 	c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestABoardEndsWithItsTest$", "-test.v")
-	c.Env = append(os.Environ(), abandonVariable+"="+name)
+	c.Env = append(os.Environ(), abandonVariable+"="+name, "TMPDIR="+t.TempDir()) // it does not live to remove its own
 	out, err := c.CombinedOutput()
 	leader := regexp.MustCompile(`leader (\d+)`).FindSubmatch(out)
 	if leader == nil || c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
