@@ -1,15 +1,9 @@
 package agenttest
 
 import (
-	"bytes"
-	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -44,43 +38,18 @@ type DuckDBCost struct {
 func (d DuckDB) Query(t testing.TB, query string) ([]map[string]any, DuckDBCost) {
 	t.Helper()
 	Require(t, "duckdb")
-	ctx, cancel := context.WithTimeout(t.Context(), duckDBTime)
-	defer cancel()
-	script := filepath.Join(t.TempDir(), "duckdb.cjs")
-	if err := os.WriteFile(script, []byte(duckDBScript), 0o600); err != nil {
-		t.Fatalf("run DuckDB: %v", err)
-	}
-	input, err := json.Marshal(map[string]any{"setup": d.Setup, "query": query, "threads": d.Threads})
-	if err != nil {
-		t.Fatalf("run DuckDB: %v", err)
-	}
-	cmd := exec.CommandContext(ctx, "node", script)
-	cmd.Stdin = bytes.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "NODE_PATH=" + filepath.Join(os.Getenv(duckDBVariable), "node_modules")}
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("run DuckDB: %v\n%s\n%s", err, stderr.String(), query)
-	}
+	stdout, stderr := runNode(t, "run DuckDB", "duckdb.cjs", duckDBScript, os.Getenv(duckDBVariable), duckDBTime,
+		map[string]any{"setup": d.Setup, "query": query, "threads": d.Threads})
 	var rows []map[string]any
-	if err := json.Unmarshal(stdout.Bytes(), &rows); err != nil {
-		t.Fatalf("read DuckDB's answer: %v: %.200s", err, stdout.String())
+	if err := json.Unmarshal(stdout, &rows); err != nil {
+		t.Fatalf("read DuckDB's answer: %v: %.200s", err, stdout)
 	}
 	var cost DuckDBCost
-	if err := json.Unmarshal(stderr.Bytes(), &cost); err != nil {
-		t.Fatalf("read what DuckDB's answer cost: %v: %.200s", err, stderr.String())
+	if err := json.Unmarshal(stderr, &cost); err != nil {
+		t.Fatalf("read what DuckDB's answer cost: %v: %.200s", err, stderr)
 	}
 	return rows, cost
 }
 
 // haveDuckDB says why DuckDB cannot be run, or nil.
-func haveDuckDB() error {
-	dir := os.Getenv(duckDBVariable)
-	if dir == "" {
-		return errors.New(duckDBVariable + " does not name the directory in which npm has installed @duckdb/node-api")
-	}
-	if err := exists(filepath.Join(dir, "node_modules", "@duckdb", "node-api", "package.json")); err != nil {
-		return fmt.Errorf("%s: %w", duckDBVariable, err)
-	}
-	return onPath("node")
-}
+func haveDuckDB() error { return haveNPM(duckDBVariable, "@duckdb/node-api") }

@@ -1,15 +1,9 @@
 package agenttest
 
 import (
-	"bytes"
-	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -36,27 +30,10 @@ type SyntaxError struct {
 func TrinoSyntax(t testing.TB, statements []string) [][]SyntaxError {
 	t.Helper()
 	Require(t, "trino")
-	ctx, cancel := context.WithTimeout(t.Context(), trinoTime)
-	defer cancel()
-	script := filepath.Join(t.TempDir(), "trino.mjs")
-	if err := os.WriteFile(script, []byte(trinoScript), 0o600); err != nil {
-		t.Fatalf("judge SQL: %v", err)
-	}
-	input, err := json.Marshal(statements)
-	if err != nil {
-		t.Fatalf("judge SQL: %v", err)
-	}
-	cmd := exec.CommandContext(ctx, "node", script, os.Getenv(trinoVariable))
-	cmd.Stdin = bytes.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("judge SQL: %v\n%s", err, stderr.String())
-	}
+	stdout, _ := runNode(t, "judge SQL", "trino.mjs", trinoScript, os.Getenv(trinoVariable), trinoTime, statements)
 	var judged [][]SyntaxError
-	if err := json.Unmarshal(stdout.Bytes(), &judged); err != nil {
-		t.Fatalf("read what is said of SQL: %v: %.200s", err, stdout.String())
+	if err := json.Unmarshal(stdout, &judged); err != nil {
+		t.Fatalf("read what is said of SQL: %v: %.200s", err, stdout)
 	}
 	if len(judged) != len(statements) {
 		t.Fatalf("%d of %d statements were judged", len(judged), len(statements))
@@ -65,13 +42,4 @@ func TrinoSyntax(t testing.TB, statements []string) [][]SyntaxError {
 }
 
 // haveTrino says why SQL cannot be judged, or nil.
-func haveTrino() error {
-	dir := os.Getenv(trinoVariable)
-	if dir == "" {
-		return errors.New(trinoVariable + " does not name the directory in which npm has installed dt-sql-parser")
-	}
-	if err := exists(filepath.Join(dir, "node_modules", "dt-sql-parser", "package.json")); err != nil {
-		return fmt.Errorf("%s: %w", trinoVariable, err)
-	}
-	return onPath("node")
-}
+func haveTrino() error { return haveNPM(trinoVariable, "dt-sql-parser") }
