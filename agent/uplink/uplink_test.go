@@ -316,6 +316,7 @@ func TestWhatCannotBeSentIsSetAsideBeforeItIsAcknowledged(t *testing.T) {
 		}})
 		defer stop()
 		time.Sleep(time.Minute)
+		synctest.Wait() // the linger ends in the same moment
 		if diff := cmp.Diff([]uint64{2, 3}, aside); diff != "" {
 			t.Error(diff)
 		}
